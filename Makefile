@@ -1,0 +1,41 @@
+# make demo   install, start a real Milvus, run an example DAG, show what it wrote
+# make test   install, check, run every test
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+export AIRFLOW_HOME := $(CURDIR)/.airflow
+export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
+export AIRFLOW__CORE__LOAD_EXAMPLES := False
+RUN := .venv/bin/python
+
+.PHONY: demo test lint install lock clean
+
+demo: install
+	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
+
+test: install lint
+	$(RUN) -m pytest
+
+lint: install
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+install: .venv/installed .airflow/airflow.db
+
+.venv/installed: requirements/airflow-3.3.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --requirement requirements/airflow-3.3.txt
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.airflow/airflow.db: .venv/installed
+	.venv/bin/airflow db migrate
+
+# Pins what pyproject.toml leaves open.
+lock:
+	uv pip compile --no-config --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+		--custom-compile-command "make lock" --extra dev \
+		--output-file requirements/airflow-3.3.txt pyproject.toml requirements/airflow-3.3.in
+
+clean:
+	rm -rf .venv .airflow

@@ -1,0 +1,84 @@
+"""Airflow provider that upserts entities into Milvus over its REST API.
+
+Nothing of Airflow is imported here: provider discovery calls :func:`get_provider_info` while Airflow itself is
+still being imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOOK = "airflow_provider_milvus_rest.hooks.milvus_rest"
+_OPERATOR = "airflow_provider_milvus_rest.operators.milvus_rest"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """What the ``apache_airflow_provider`` entry point hands to Airflow."""
+    integration = "Milvus (REST)"
+    return {
+        "package-name": "airflow-provider-milvus-rest",
+        "name": "Milvus (REST)",
+        "description": "Upsert entities into `Milvus <https://milvus.io/>`__ over its REST API.",
+        "integrations": [
+            {"integration-name": integration, "external-doc-url": "https://milvus.io/", "tags": ["service"]}
+        ],
+        "hooks": [{"integration-name": integration, "python-modules": [_HOOK]}],
+        "operators": [{"integration-name": integration, "python-modules": [_OPERATOR]}],
+        "connection-types": [
+            {
+                "connection-type": "milvus_rest",
+                "hook-class-name": f"{_HOOK}.MilvusRestHook",
+                "hook-name": "Milvus (REST)",
+                "conn-fields": _CONN_FIELDS,
+                "ui-field-behaviour": _UI_FIELD_BEHAVIOUR,
+            }
+        ],
+    }
+
+
+# Read from the provider info by Airflow 3.2 and later.
+_CONN_FIELDS: dict[str, Any] = {
+    "api_version": {
+        "label": "API version",
+        "description": "Version of Milvus's REST API.",
+        "schema": {"type": ["string", "null"], "enum": ["v1"], "default": "v1"},
+    },
+    "connect_timeout": {
+        "label": "Connect timeout (s)",
+        "description": "Seconds to wait for the server to accept a connection.",
+        "schema": {"type": ["number", "null"], "default": 10, "minimum": 0},
+    },
+    "read_timeout": {
+        "label": "Read timeout (s)",
+        "description": "Seconds to wait for an answer. Milvus's v1 API has no time limit of its own.",
+        "schema": {"type": ["number", "null"], "default": 60, "minimum": 0},
+    },
+    "verify": {
+        "label": "Verify TLS",
+        "description": "true, false, or the path of a CA file (PEM) to trust instead of the system's.",
+        "schema": {"type": ["string", "null"], "default": "true"},
+    },
+    "client_cert": {
+        "label": "Client certificate",
+        "description": "Path of a PEM file, for a server that asks for one (mutual TLS).",
+        "schema": {"type": ["string", "null"]},
+    },
+    "client_key": {
+        "label": "Client key",
+        "description": "Path of the client certificate's key, when it is not in the same file.",
+        "schema": {"type": ["string", "null"]},
+    },
+}
+
+_UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": [],
+    "relabeling": {"schema": "Database", "password": "Password or API key"},
+    "placeholders": {
+        "host": "http://localhost or https://in01-xxxx.vectordb.zillizcloud.com",
+        "port": "19530 (443 for https://)",
+        "schema": "default",
+        "login": "root (empty for an API key)",
+    },
+}

@@ -1,0 +1,137 @@
+"""What can go wrong, one class per thing that a user would do differently.
+
+``retryable`` says whether the same call may succeed later. Where it is False, the hook and the operator raise a
+class that is also an :class:`~airflow.exceptions.AirflowFailException`, so that Airflow does not spend the task's
+retries on it; ``except`` clauses and Airflow's retry policies may name the classes below either way.
+
+No message ever holds a password, a token or a whole vector; what a server sent is cut to :data:`EXCERPT_CHARS`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXCERPT_CHARS = 300
+
+
+def excerpt(text: str, limit: int = EXCERPT_CHARS) -> str:
+    """``text`` on one line, at most ``limit`` characters of it."""
+    line = " ".join(text[: 4 * limit].split())
+    return line if len(line) <= limit else f"{line[:limit]}…"
+
+
+class MilvusRestError(Exception):
+    """Base of all errors of this package.
+
+    :param message: what is wrong, where, and what to do about it.
+    :param code: Milvus's own error code from the answer's body, if there was one.
+    :param http_status: the HTTP status, if there was an answer.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, code: int | None = None, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.http_status = http_status
+
+    def __str__(self) -> str:
+        where = []
+        if self.code is not None:
+            where.append(f"Milvus code {self.code}")
+        if self.http_status is not None and (self.code is None or self.http_status != 200):
+            where.append(f"HTTP {self.http_status}")
+        message = super().__str__()
+        return f"{message} [{', '.join(where)}]" if where else message
+
+
+# -- before anything is sent ------------------------------------------------------------------------------------
+
+
+class ConnectionSettingsError(MilvusRestError, ValueError):
+    """The Airflow connection holds a value that cannot be used. A retry does not help."""
+
+
+class InputError(MilvusRestError, ValueError):
+    """An argument, a file or a row is not what it has to be. A retry does not help.
+
+    :param position: where: ``path:line``, ``path[index]`` or ``[index]``; None for an argument.
+    """
+
+    def __init__(self, message: str, *, position: str | None = None) -> None:
+        super().__init__(f"{position}: {message}" if position else message)
+        self.position = position
+
+
+class SourceNotFoundError(InputError):
+    """A file or folder does not exist, or a glob matches nothing. A retry helps if it arrives late."""
+
+    retryable = True
+
+
+class UnsupportedCollectionError(MilvusRestError):
+    """Rows cannot be upserted into this collection, whatever they are (autoID). A retry does not help."""
+
+
+# -- the way to the server --------------------------------------------------------------------------------------
+
+
+class ConnectError(MilvusRestError):
+    """Nothing answers, or the connection broke or timed out. A retry may help; a write may have been applied."""
+
+    retryable = True
+
+
+class WrongEndpointError(MilvusRestError):
+    """Something answers, but not the API that was asked for (404, a redirect). A retry does not help."""
+
+
+class UnexpectedAnswerError(MilvusRestError):
+    """The answer is empty, cut short, or not what Milvus sends. A retry may help; a write may have been applied."""
+
+    retryable = True
+
+
+# -- what the server said ---------------------------------------------------------------------------------------
+
+
+class NotAuthenticatedError(MilvusRestError):
+    """Login, password or API key are missing or wrong. A retry does not help."""
+
+
+class ForbiddenError(MilvusRestError):
+    """The user is known, but lacks the privilege. A retry does not help."""
+
+
+class NotFoundError(MilvusRestError):
+    """The collection or the database does not exist. A retry does not help."""
+
+
+class RequestRefusedError(MilvusRestError):
+    """The server refuses this request, for a reason that is not in the rows. A retry does not help."""
+
+
+class DataRefusedError(MilvusRestError):
+    """The server refuses the rows; none of the request's rows was written. A retry does not help."""
+
+
+class RequestTooLargeError(DataRefusedError):
+    """The request is too large for the server or a gateway before it: lower ``max_request_bytes``."""
+
+
+class NotReadyError(MilvusRestError):
+    """The server or a gateway before it is starting, recovering or gone for a moment. A retry helps."""
+
+    retryable = True
+
+
+class OverloadedError(MilvusRestError):
+    """A rate limit, quota or memory limit. A retry helps once the pressure is off: send less, or later."""
+
+    retryable = True
+
+
+class ServerError(MilvusRestError):
+    """Any other failure inside the server. A retry may help, or not."""
+
+    retryable = True

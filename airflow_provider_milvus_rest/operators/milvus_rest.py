@@ -1,0 +1,150 @@
+"""The operator that upserts entities from XCom or files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, XComArg
+
+from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, final_errors
+from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES
+from airflow_provider_milvus_rest.rows.readers import Files, Row, find_files, iter_entities, iter_files
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class MilvusRestUpsertOperator(BaseOperator):
+    """Upsert entities into a Milvus collection, from memory or from files, and output the counts.
+
+    The task's outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under
+    its own key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``; they are pushed also when
+    the task fails. ``read_count == upsert_count + duplicate_count + rejected_count + unconfirmed_count``, always.
+
+    :param collection_name: a collection or an alias, whose primary key is not autoID. (templated)
+    :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, or the output
+        of another task that is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's
+        output, a list of outputs: lists in a list are flattened one level). Not templated, since rendering copies
+        every vector into Airflow's database: a str is an error.
+    :param files: instead of ``entities``: a path, a glob, a folder or a list of them, on the worker. ``.jsonl`` and
+        ``.ndjson`` hold an object a line; ``.json`` holds an array of objects, or one, and is read whole. (templated)
+    :param db_name: the database; the connection's if not given. (templated)
+    :param batch_size: rows in a request, at most.
+    :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
+    :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
+    :param milvus_rest_conn_id: the Airflow connection. (templated)
+
+    :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`; requests before it stay written, and
+        running the task again is safe, since an upsert by key can be repeated.
+    """
+
+    template_fields: Sequence[str] = ("collection_name", "db_name", "files", "milvus_rest_conn_id")
+    ui_color = "#c6eafb"
+
+    def __init__(
+        self,
+        *,
+        collection_name: str,
+        entities: Any = None,
+        files: Files | XComArg | None = None,
+        db_name: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+        return_ids: bool = False,
+        milvus_rest_conn_id: str = MilvusRestHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**kwargs)
+        if (entities is None) == (files is None):
+            raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
+        _refuse_text(entities)
+        self.collection_name = collection_name
+        self.entities = entities
+        self.files = files
+        self.db_name = db_name
+        self.batch_size = batch_size
+        self.max_request_bytes = max_request_bytes
+        self.return_ids = return_ids
+        self.milvus_rest_conn_id = milvus_rest_conn_id
+        # A template field would do this by itself, and render a copy of every vector into the database.
+        XComArg.apply_upstream_relationship(self, entities)
+
+    @cached_property
+    def hook(self) -> MilvusRestHook:
+        """The hook on the task's connection."""
+        return MilvusRestHook(self.milvus_rest_conn_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Upsert everything; the outputs."""
+        report = IngestReport(upsert_ids=[] if self.return_ids else None)
+        try:
+            with final_errors():
+                rows = self._rows(context)
+            self.hook.ingest(
+                self.collection_name,
+                rows,
+                db_name=self.db_name,
+                batch_size=self.batch_size,
+                max_request_bytes=self.max_request_bytes,
+                report=report,
+            )
+        except BaseException:
+            self._push(context, report.outputs())  # a return value would never get there
+            raise
+        finally:
+            self.hook.close()
+        if not report.read_count:
+            self.log.info("There was nothing to upsert: the source has no rows.")
+        return report.outputs()
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        if self.files is not None:
+            paths = find_files(self.files)
+            self.log.info("Reading %d files: %s", len(paths), ", ".join(map(str, paths[:10])))
+            return iter_files(paths)
+        return iter_entities(_iter_entities(self.entities, context))
+
+    def _push(self, context: Context, outputs: dict[str, Any]) -> None:
+        """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""
+        ti = context.get("ti")
+        if ti is None or not self.do_xcom_push:
+            return
+        try:
+            for key, value in (outputs | {XCOM_RETURN_KEY: outputs}).items():
+                ti.xcom_push(key, value)
+        except Exception:
+            self.log.exception("Could not push the outputs: %s", outputs)
+
+
+def _iter_entities(source: Any, context: Context) -> Iterator[Any]:
+    """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
+    if isinstance(source, XComArg):
+        source = source.resolve(context)
+        if source is None:
+            raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")
+        _refuse_text(source)
+    if isinstance(source, Mapping):
+        yield source
+        return
+    if not isinstance(source, Iterable):
+        raise InputError(f"entities must be a dict or an iterable of dicts, not {type(source).__name__}")
+    for item in source:
+        if isinstance(item, XComArg):
+            yield from _iter_entities(item, context)
+        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
+            yield from item
+        else:
+            yield item
+
+
+def _refuse_text(entities: Any) -> None:
+    if isinstance(entities, (str, bytes)):
+        raise InputError(
+            "entities must not be text. To take another task's result, give task.output (a template such as "
+            "'{{ ti.xcom_pull(…) }}' is not rendered here); to read a file, give files=."
+        )

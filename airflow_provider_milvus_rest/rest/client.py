@@ -1,0 +1,216 @@
+"""One connection to Milvus's REST API: requests out, answers or exceptions back. No retries here."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import requests
+from pydantic import ValidationError
+from requests.auth import AuthBase
+
+from airflow_provider_milvus_rest import __version__
+from airflow_provider_milvus_rest.exceptions import (
+    ConnectError,
+    ConnectionSettingsError,
+    ForbiddenError,
+    MilvusRestError,
+    NotAuthenticatedError,
+    NotFoundError,
+    UnexpectedAnswerError,
+    WrongEndpointError,
+    excerpt,
+)
+from airflow_provider_milvus_rest.rest.codes import class_of_answer
+from airflow_provider_milvus_rest.rest.dialects import DIALECTS, Call
+from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertRequest, UpsertResult
+from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema
+
+_REMEDIES: dict[type[MilvusRestError], str] = {
+    NotAuthenticatedError: "Check login and password (or the API key, as password without login) of the connection.",
+    ForbiddenError: "Grant the connection's user the privilege it lacks.",
+    NotFoundError: "Check the name, and whether the collection is in this database.",
+    WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091).",
+}
+
+# Reasons of OpenSSL's that a retry does not change: an unknown or misnamed certificate, a port without TLS.
+_LASTING_TLS_FAULTS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "CERTIFICATE_REQUIRED")
+
+
+class _BearerAuth(AuthBase):
+    """Sets the Authorization header, or leaves it out.
+
+    requests asks ``.netrc`` only where a session has no ``auth``, so even a connection without credentials has one.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self._header = f"Bearer {token}".encode() if token else None
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.pop("Authorization", None)
+        if self._header:
+            request.headers["Authorization"] = self._header  # type: ignore[assignment]  # bytes: any UTF-8 password
+        return request
+
+
+class MilvusRestClient:
+    """Speaks to one server. Use it as a context manager, or :meth:`close` it.
+
+    Every method raises a :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`.
+    """
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+        self._dialect = DIALECTS[settings.api_version]
+        token = settings.token.get_secret_value() if settings.token else None
+        self._secrets = [part for part in (token, (token or "").partition(":")[2]) if part and len(part) > 4]
+        self._session = requests.Session()
+        self._session.auth = _BearerAuth(token)
+        self._session.headers.update(
+            {
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+                "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
+                "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
+            }
+        )
+        if settings.client_cert:
+            key = settings.client_key
+            self._session.cert = (str(settings.client_cert), str(key)) if key else str(settings.client_cert)
+
+    def __enter__(self) -> MilvusRestClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    def upsert(self, request: UpsertRequest, key_type: type[int] | type[str]) -> UpsertResult:
+        """Send one upsert request.
+
+        :param key_type: of the collection's primary key; ids are normalised to it (some versions quote Int64).
+        :raises UnexpectedAnswerError: Milvus says success but counts other than the rows sent.
+        """
+        answer = self._send(self._dialect.upsert(request))
+        try:
+            data = UpsertData.model_validate(answer.data)
+            ids = [key_type(key) for key in data.upsert_ids]
+        except (ValidationError, ValueError):
+            raise self._not_understood("upsertCount and upsertIds", answer) from None
+        if not data.upsert_count == len(ids) == request.row_count:
+            raise UnexpectedAnswerError(
+                f"Milvus says it upserted {data.upsert_count} rows and names {len(ids)} keys, "
+                f"but {request.row_count} rows were sent. Read them back before you trust this collection."
+            )
+        return UpsertResult.model_construct(upsert_count=data.upsert_count, upsert_ids=ids)
+
+    def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
+        """The fields of a collection or of an alias."""
+        answer = self._send(self._dialect.describe(collection_name, db_name))
+        try:
+            return self._dialect.read_schema(answer.data, collection_name, db_name)
+        except (KeyError, TypeError, ValueError):
+            raise self._not_understood("a collection's fields", answer) from None
+
+    def list_collections(self, db_name: str | None = None) -> list[str]:
+        """The names of a database's collections."""
+        answer = self._send(self._dialect.list_collections(db_name))
+        try:
+            return self._dialect.read_names(answer.data)
+        except ValueError:
+            raise self._not_understood("a list of names", answer) from None
+
+    def _send(self, call: Call) -> Answer:
+        """The answer if it says success; else the exception that fits."""
+        url = self.settings.base_url + call.path
+        try:
+            response = self._session.request(
+                call.method,
+                url,
+                params=call.params,
+                data=call.body,
+                timeout=(self.settings.connect_timeout, self.settings.read_timeout),
+                allow_redirects=False,
+                # Given per request, because requests lets REQUESTS_CA_BUNDLE override a session's setting.
+                verify=self.settings.verify if isinstance(self.settings.verify, bool) else str(self.settings.verify),
+            )
+        except requests.RequestException as error:
+            raise self._transport_error(error) from None
+        except OSError as error:  # requests checks CA and certificate files only now
+            raise ConnectionSettingsError(f"A TLS file of the connection cannot be used: {error}") from None
+        return self._read(response)
+
+    def _read(self, response: requests.Response) -> Answer:
+        status, text = response.status_code, response.content.decode(errors="replace")
+        answer, rest = _first_json(text)
+        if answer is None:
+            cls = class_of_answer(status, None)
+            what = "an empty answer" if not text.strip() else f"not Milvus's JSON but {self._excerpt(text)!r}"
+            if response.is_redirect:
+                what = f"a redirect to {self._excerpt(response.headers['Location'])!r}, which is not followed"
+            raise self._error(cls, f"{self.settings.base_url} sent {what}.", status)
+        if status == 200 and self._dialect.is_success(answer.code) and answer.data is not None:
+            if rest.strip():  # Milvus glues answers together when its limiter refuses
+                raise UnexpectedAnswerError(
+                    f"Milvus sent success and then {self._excerpt(rest)!r}.", http_status=status
+                )
+            return answer
+        message = self._excerpt(answer.message or "no message")
+        raise self._error(class_of_answer(status, answer.code), f"Milvus says: {message}.", status, answer.code)
+
+    def _error(self, cls: type[MilvusRestError], message: str, status: int, code: int | None = None) -> MilvusRestError:
+        remedy = _REMEDIES.get(cls)
+        return cls(f"{message} {remedy}" if remedy else message, code=code, http_status=status)
+
+    def _transport_error(self, error: requests.RequestException) -> MilvusRestError:
+        where = self.settings.base_url
+        if isinstance(error, requests.exceptions.SSLError):
+            reason = _reason(error)
+            lasting = any(word in reason for word in _LASTING_TLS_FAULTS)
+            return (ConnectionSettingsError if lasting else ConnectError)(
+                f"No TLS with {where}: {self._excerpt(reason, 200)}. Check whether the port speaks TLS (host with "
+                "https:// or http://) and whether its certificate is trusted (connection field 'verify')."
+            )
+        if isinstance(error, requests.ConnectTimeout):
+            return ConnectError(
+                f"{where} did not accept a connection within {self.settings.connect_timeout:g} s. Check host and port, "
+                "and whether a firewall is between."
+            )
+        if isinstance(error, requests.Timeout):
+            return ConnectError(
+                f"{where} did not answer within {self.settings.read_timeout:g} s (connection field 'read_timeout')."
+            )
+        if isinstance(error, requests.exceptions.InvalidURL):
+            return ConnectionSettingsError(f"Connection field 'host' is not a host name or address: {where}")
+        return ConnectError(f"No connection to {where}: {self._excerpt(_reason(error), 200)}. Is Milvus running there?")
+
+    def _not_understood(self, expected: str, answer: Answer) -> UnexpectedAnswerError:
+        found = self._excerpt(json.dumps(answer.data))
+        return UnexpectedAnswerError(f"Milvus says success, but without {expected}: {found}", code=answer.code)
+
+    def _excerpt(self, text: str, limit: int = 300) -> str:
+        """A line of what the server sent, without the token, should it have echoed it."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return excerpt(text, limit)
+
+
+def _first_json(text: str) -> tuple[Answer | None, str]:
+    """The first JSON object of ``text`` as an answer, and what follows it. None if there is no such object."""
+    try:
+        value, end = json.JSONDecoder().raw_decode(text.lstrip())
+        return Answer.model_validate(value), text.lstrip()[end:]
+    except (ValueError, RecursionError):
+        return None, ""
+
+
+def _reason(error: requests.RequestException) -> str:
+    """The innermost reason, without the layers of class names and object names around it."""
+    reason: Any = error.args[0] if error.args else error
+    reason = getattr(reason, "reason", reason)
+    return re.split(r"[>)]: ", str(reason))[-1]

@@ -1,0 +1,100 @@
+"""What differs between the versions of Milvus's REST API: paths, bodies, what success is, how describe reads.
+
+The client speaks through a :class:`Dialect` and does not know which one it has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from pydantic import TypeAdapter
+
+from airflow_provider_milvus_rest.rest.models import UpsertRequest
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request, without host and headers."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None = None
+    body: bytes | None = None
+
+
+class Dialect(Protocol):
+    """One version of the API. The ``read_…`` methods raise ValueError, TypeError or KeyError on what they cannot read."""
+
+    def is_success(self, code: int) -> bool: ...
+
+    def upsert(self, request: UpsertRequest) -> Call: ...
+
+    def describe(self, collection_name: str, db_name: str | None) -> Call: ...
+
+    def list_collections(self, db_name: str | None) -> Call: ...
+
+    def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema: ...
+
+    def read_names(self, data: Any) -> list[str]: ...
+
+
+class V1:
+    """``/v1/vector/*``, served by Milvus 2.3.2 to 3.0."""
+
+    _SUCCESS: ClassVar[int] = 200
+    _TYPE = re.compile(r"(\w+)(?:\((\d+)\))?")
+
+    def is_success(self, code: int) -> bool:
+        return code == self._SUCCESS
+
+    def upsert(self, request: UpsertRequest) -> Call:
+        data = request.data
+        encoded = b"[" + b",".join(data) + b"]" if isinstance(data, list) else data
+        envelope = {"collectionName": request.collection_name} | self._database(request.db_name)
+        head = json.dumps(envelope, ensure_ascii=False).encode()
+        return Call("POST", "/v1/vector/upsert", body=b"".join((head[:-1], b', "data": ', encoded, b"}")))
+
+    def describe(self, collection_name: str, db_name: str | None) -> Call:
+        params = {"collectionName": collection_name} | self._database(db_name)
+        return Call("GET", "/v1/vector/collections/describe", params=params)
+
+    def list_collections(self, db_name: str | None) -> Call:
+        return Call("GET", "/v1/vector/collections", params=self._database(db_name))
+
+    def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
+        return CollectionSchema(
+            name=collection_name,
+            db_name=db_name,
+            dynamic=data["enableDynamicField"],
+            fields_=tuple(self._field(field) for field in data["fields"]),
+        )
+
+    def read_names(self, data: Any) -> list[str]:
+        return _NAMES.validate_python(data)
+
+    @staticmethod
+    def _database(db_name: str | None) -> dict[str, str]:
+        """Left out when not given, since an empty ``dbName`` is an error (code 800) and not the default database."""
+        return {"dbName": db_name} if db_name else {}
+
+    def _field(self, field: Mapping[str, Any]) -> FieldSchema:
+        """v1 writes a type's parameter behind it: ``FloatVector(4)``, ``VarChar(20)``."""
+        match = self._TYPE.fullmatch(field["type"])
+        if not match:
+            raise ValueError(f"field type {field['type']!r}")
+        return FieldSchema(
+            name=field["name"],
+            type=match[1],
+            size=int(match[2]) if match[2] else None,
+            primary_key=field["primaryKey"],
+            auto_id=field.get("autoId", False),
+        )
+
+
+_NAMES = TypeAdapter(list[str])
+DIALECTS: dict[str, Dialect] = {"v1": V1()}

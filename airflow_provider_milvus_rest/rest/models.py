@@ -1,0 +1,55 @@
+"""Requests and answers of the REST API, as Milvus documents them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints
+
+Name = Annotated[StrictStr, StringConstraints(min_length=1)]
+Encoded = bytes
+"""One entity as JSON text in UTF-8."""
+
+
+class UpsertRequest(BaseModel):
+    """The body of an upsert. ``data`` is one encoded entity or a list of them, which is sent as it is given.
+
+    Entities arrive encoded because batches are cut by encoded bytes, and nothing should be encoded twice.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    collection_name: Name
+    db_name: Name | None = None
+    data: Encoded | Annotated[list[Encoded], Field(min_length=1)]
+
+    @property
+    def row_count(self) -> int:
+        return len(self.data) if isinstance(self.data, list) else 1
+
+
+class Answer(BaseModel):
+    """The envelope of every answer. A failure has a ``message`` and no ``data``."""
+
+    code: StrictInt
+    message: str | None = None
+    data: Any = None
+
+
+class UpsertData(BaseModel):
+    """``data`` of a successful upsert."""
+
+    upsert_count: StrictInt = Field(alias="upsertCount", ge=0)
+    upsert_ids: list[StrictInt | StrictStr] = Field(alias="upsertIds")
+
+
+class UpsertResult(BaseModel):
+    """What one upsert request wrote.
+
+    ``upsert_ids`` holds the primary keys in the order of the request: ``int`` for an Int64 key, ``str`` for VarChar.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    upsert_count: int
+    upsert_ids: list[int] | list[str]

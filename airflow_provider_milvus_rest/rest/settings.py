@@ -1,0 +1,150 @@
+"""What the client has to know of a server, read from the fields of an Airflow connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
+
+DEFAULT_PORT = 19530
+_PORT_OF_SCHEME = {"http": DEFAULT_PORT, "https": 443}
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ConnectionSettings(BaseModel):
+    """Where Milvus is and how to talk to it.
+
+    ``token`` is what follows ``Bearer`` in the Authorization header: ``user:password``, or an API key alone.
+    ``verify`` is True, False, or the path of a CA file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    base_url: str
+    token: SecretStr | None = None
+    database: str | None = None
+    api_version: Literal["v1"] = "v1"
+    connect_timeout: Seconds = 10.0
+    read_timeout: Seconds = 60.0
+    verify: bool | Path = True
+    client_cert: Path | None = None
+    client_key: Path | None = None
+
+    @field_validator("verify", mode="before")
+    @classmethod
+    def _flag_or_path(cls, value: Any) -> Any:
+        """A URI's extras are strings: ``'false'`` is the flag, anything else but ``'true'`` a path."""
+        if isinstance(value, str):
+            return {"true": True, "false": False}.get(value.strip().lower(), Path(value))
+        return value
+
+    @field_validator("verify", "client_cert", "client_key")
+    @classmethod
+    def _file_exists(cls, value: bool | Path | None) -> bool | Path | None:
+        if isinstance(value, Path) and not value.exists():
+            raise ValueError(f"no such file on this machine: {value}")
+        return value
+
+    @classmethod
+    def from_connection(
+        cls,
+        *,
+        host: str | None,
+        port: int | None = None,
+        login: str | None = None,
+        password: str | None = None,
+        schema: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> tuple[ConnectionSettings, list[str]]:
+        """Settings from an Airflow connection's fields, and the names of extras that mean nothing here.
+
+        Empty strings and nulls, which Airflow's form leaves in fields that nobody filled in, count as not given.
+
+        :raises ConnectionSettingsError: naming the field that cannot be used.
+        """
+        given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
+        options = {key: value for key, value in given.items() if key in _EXTRAS}
+        if "client_key" in options and "client_cert" not in options:
+            raise ConnectionSettingsError(
+                "Connection field 'client_key' is set but 'client_cert' is not: give both, or put certificate and "
+                "key into one PEM file and give that as 'client_cert'."
+            )
+        try:
+            settings = cls(
+                base_url=_base_url(host, port),
+                token=_token(login, password),
+                database=schema or None,
+                **options,
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise ConnectionSettingsError(
+                f"Connection field {str(first['loc'][0])!r} cannot be used: {first['msg']}"
+            ) from None
+        return settings, sorted(set(given) - _EXTRAS)
+
+
+_EXTRAS = set(ConnectionSettings.model_fields) - {"base_url", "token", "database"}
+
+
+def _base_url(host: str | None, port: int | None) -> str:
+    """``scheme://host:port`` of a bare host, one with a port, or one with a scheme."""
+    host = (host or "").strip().rstrip("/")
+    if not host:
+        raise ConnectionSettingsError("Connection field 'host' is empty: give Milvus's host name or address.")
+    if "://" not in host:
+        if host.count(":") > 1 and not host.startswith("["):
+            host = f"[{host}]"  # a bare IPv6 address
+        host = f"http://{host}"
+    try:
+        parts = urlsplit(host)
+        inner_port = parts.port
+    except ValueError:
+        raise ConnectionSettingsError("Connection field 'host' is not a host name, address or URL.") from None
+    if "@" in parts.netloc:
+        raise ConnectionSettingsError(
+            "Connection field 'host' holds credentials: put them into 'login' and 'password'."
+        )
+    if parts.scheme not in _PORT_OF_SCHEME or not parts.hostname:
+        raise ConnectionSettingsError(
+            "Connection field 'host' must be a host name or address, or start with http:// or https://."
+        )
+    if parts.path or parts.query or parts.fragment:
+        raise ConnectionSettingsError(
+            f"Connection field 'host' must end after the host and port, without {parts.path or '?'!r}: the API's "
+            "path is added by the provider, and the database has a field of its own."
+        )
+    if inner_port and port and inner_port != port:
+        raise ConnectionSettingsError(
+            f"Connection field 'host' says port {inner_port} and 'port' says {port}: remove one of them."
+        )
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}:{inner_port or port or _PORT_OF_SCHEME[parts.scheme]}"
+
+
+def _token(login: str | None, password: str | None) -> SecretStr | None:
+    """``user:password``, or an API key (a password without login), or None.
+
+    Milvus splits at the first colon, so a user name cannot hold one and a password can.
+    """
+    if not login and not password:
+        return None
+    if login and not password:
+        raise ConnectionSettingsError(
+            "Connection field 'login' is set but 'password' is not. An API key goes into 'password', alone."
+        )
+    if login and ":" in login:
+        raise ConnectionSettingsError("Connection field 'login' holds a colon, which no Milvus user name can.")
+    token = f"{login}:{password}" if login else str(password)
+    if not token.isprintable() or token != token.strip():
+        raise ConnectionSettingsError(
+            "Connection field 'login' or 'password' begins or ends with white space or holds a line break: "
+            "it was probably pasted with it."
+        )
+    return SecretStr(token)

@@ -1,0 +1,247 @@
+"""A real Milvus server in a folder, without Docker, for demos and tests.
+
+PyPI's ``milvus`` wheel (2.3.5, Linux x86-64; the extra ``[local]``) carries the server. Use it as a context manager::
+
+    with LocalMilvus() as milvus:
+        os.environ["AIRFLOW_CONN_MILVUS_REST_DEFAULT"] = milvus.connection_json()
+
+or around a command: see ``python -m airflow_provider_milvus_rest.testing --help``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import lzma
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import yaml
+
+HOST = "127.0.0.1"
+TOKEN = "root:Milvus"
+"""Milvus's own default credentials."""
+_COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
+
+
+class LocalMilvusError(RuntimeError):
+    """The server cannot run here, or did not start."""
+
+
+@dataclass
+class MilvusAddress:
+    """A server to test against: where it is and how to get in. ``token`` is ``user:password``, an API key or empty."""
+
+    uri: str
+    token: str = ""
+
+    @classmethod
+    def from_environment(cls) -> MilvusAddress | None:
+        """The server that ``MILVUS_REST_TEST_URI`` (and ``MILVUS_REST_TEST_TOKEN``) name, if they do."""
+        uri = os.environ.get("MILVUS_REST_TEST_URI")
+        return cls(uri, os.environ.get("MILVUS_REST_TEST_TOKEN", "")) if uri else None
+
+    def connection(self) -> dict[str, Any]:
+        """The Airflow connection's fields."""
+        login, colon, password = self.token.partition(":")
+        credentials = {"login": login, "password": password} if colon else {"password": self.token}
+        return {"conn_type": "milvus_rest", "host": self.uri} | (credentials if self.token else {})
+
+    def connection_json(self) -> str:
+        """The Airflow connection, as an ``AIRFLOW_CONN_…`` variable takes it."""
+        return json.dumps(self.connection())
+
+
+class LocalMilvus(MilvusAddress):
+    """One Milvus server, with its data in ``folder`` and on ports of its own.
+
+    :param folder: where configuration, log and data go; a temporary folder, removed at the end, if not given.
+    :param auth: whether the server asks for credentials (``root`` / ``Milvus``).
+    :param start_timeout: seconds to wait until the server is healthy. The first start on a machine also unpacks the
+        server (250 MB, into ``$XDG_CACHE_HOME`` or ``~/.cache``).
+
+    The proxy, which serves REST and gRPC, and Milvus's internal components listen on all interfaces: 2.3.5 cannot be
+    told otherwise. etcd listens on the loopback interface.
+    """
+
+    def __init__(self, folder: str | Path | None = None, *, auth: bool = True, start_timeout: float = 120) -> None:
+        super().__init__(uri="", token=TOKEN if auth else "")
+        self._temporary = folder is None
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="local-milvus-")).absolute()
+        self.auth = auth
+        self.start_timeout = start_timeout
+        self._health_port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> LocalMilvus:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server and wait until it is healthy.
+
+        :raises LocalMilvusError: no server for this platform, or it did not become healthy in time.
+        """
+        if self._process is not None:
+            raise LocalMilvusError("This server is running already.")
+        try:
+            data = _wheel_data()
+            binaries = _unpack(data)
+            self._write_config(data)
+            self._run(binaries)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server, and remove its folder if it is a temporary one.
+
+        By SIGKILL: after a SIGTERM it can keep accepting connections without ever answering. It loses nothing that
+        it acknowledged.
+        """
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, binaries: Path) -> None:
+        environment = os.environ | {
+            "DEPLOY_MODE": "STANDALONE",
+            "METRICS_PORT": str(self._health_port),
+            "MILVUS_RUN_DIR": str(self.folder / "run"),
+            "LD_LIBRARY_PATH": str(binaries),
+        }
+        with (self.folder / "milvus.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [binaries / "milvus", "run", "standalone"],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent,
+            )
+        deadline = time.monotonic() + self.start_timeout
+        while not self._healthy():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise LocalMilvusError(f"Milvus did not become healthy. The end of its log:\n{self._log_tail()}")
+            time.sleep(0.1)
+
+    def _healthy(self) -> bool:
+        try:
+            with urlopen(f"http://{HOST}:{self._health_port}/healthz", timeout=5) as answer:
+                return b"OK" in answer.read()
+        except (URLError, OSError):
+            return False
+
+    def _log_tail(self) -> str:
+        return (self.folder / "milvus.log").read_text(errors="replace")[-2000:]
+
+    def _write_config(self, data: Path) -> None:
+        """The wheel's template with our folder and ports; etcd's ports are in a file of its own."""
+        template = (data / "config.yaml.template").read_text()
+        config = yaml.safe_load(re.sub(r"\{\{[^}:]*:?([^}]*)\}\}", lambda match: match[1].strip() or "null", template))
+        ports = _free_ports(len(_COMPONENTS) + 4)
+        for component in _COMPONENTS:
+            config[component] |= {"ip": HOST, "port": next(ports)}
+        self.uri, self._health_port = f"http://{HOST}:{config['proxy']['port']}", next(ports)
+        config["proxy"]["internalPort"] = next(ports)
+        config["common"]["security"]["authorizationEnabled"] = self.auth
+        config["localStorage"]["path"] = str(self.folder / "data")
+        config["rocksmq"]["path"] = str(self.folder / "rocksmq")
+        config["log"]["file"]["rootPath"] = ""  # log to stdout alone, which is milvus.log
+        etcd_data, etcd_config = str(self.folder / "etcd"), self.folder / "configs" / "etcd.yaml"
+        client, peer = f"http://{HOST}:{next(ports)}", f"http://{HOST}:{next(ports)}"
+        config["etcd"] |= {"endpoints": client.removeprefix("http://"), "config": {"path": str(etcd_config)}}
+        config["etcd"]["data"]["dir"] = etcd_data
+        config["etcd"]["log"]["path"] = str(self.folder / "etcd.log")
+        etcd_config.parent.mkdir(parents=True, exist_ok=True)
+        etcd_config.write_text(
+            yaml.safe_dump(
+                {
+                    "name": "default",
+                    "data-dir": etcd_data,
+                    "listen-client-urls": client,
+                    "advertise-client-urls": client,
+                    "listen-peer-urls": peer,
+                    "initial-advertise-peer-urls": peer,
+                    "initial-cluster": f"default={peer}",
+                }
+            )
+        )
+        (self.folder / "configs" / "milvus.yaml").write_text(yaml.safe_dump(config))
+        shutil.copy(data / "glog.conf", self.folder / "configs")
+
+
+def _wheel_data() -> Path:
+    spec = importlib.util.find_spec("milvus")
+    if spec is None or not spec.submodule_search_locations:
+        raise LocalMilvusError(
+            "The 'milvus' wheel is not installed: pip install 'airflow-provider-milvus-rest[local]'. It exists for "
+            "Linux on x86-64 alone; elsewhere, give the address of a server of your own as MILVUS_REST_TEST_URI."
+        )
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _unpack(data: Path) -> Path:
+    """The server's binaries, unpacked once a machine and user."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airflow-provider-milvus-rest"
+    archives = sorted((data / "bin").glob("*.lzma"))
+    folder = cache / f"milvus-{sum(archive.stat().st_size for archive in archives)}"
+    if folder.exists():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix="unpacking-", dir=cache))
+    try:
+        for archive in archives:
+            target = partial / archive.stem
+            with lzma.open(archive) as packed, target.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            target.chmod(0o755)
+        partial.rename(folder)  # at once, so that nobody finds half of it
+    except OSError:
+        if not folder.exists():  # another process was not faster either
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the server should this process be killed, so that it is never left behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _free_ports(count: int) -> Iterator[int]:
+    """Ports that are free now, from below the range that outgoing connections take theirs from."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        candidate = socket.socket()
+        try:
+            candidate.bind(("", random.randint(15000, 32000)))
+            sockets.append(candidate)
+        except OSError:
+            candidate.close()
+    ports = [candidate.getsockname()[1] for candidate in sockets]
+    for candidate in sockets:
+        candidate.close()
+    return iter(ports)

@@ -1,0 +1,44 @@
+"""What the examples have in common: a real corpus with real embeddings, and a collection to put it into.
+
+Needs ``pip install 'airflow-provider-milvus-rest[local]'`` for pymilvus: creating a collection whose rows can be
+upserted, and searching, are outside of what this provider does.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymilvus import DataType, MilvusClient
+
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+
+DATA = Path(__file__).parent / "data"
+
+
+def load(stem: str) -> list[dict[str, Any]]:
+    """Rows of ``data/<stem>.jsonl``, each with its embedding from ``data/<stem>.npy`` as ``vector``."""
+    rows = [json.loads(line) for line in (DATA / f"{stem}.jsonl").read_text().splitlines()]
+    vectors = np.load(DATA / f"{stem}.npy").astype(np.float32)
+    return [row | {"vector": vector.tolist()} for row, vector in zip(rows, vectors, strict=True)]
+
+
+def milvus_client() -> MilvusClient:
+    """pymilvus on the server of the connection ``milvus_rest_default``."""
+    settings = MilvusRestHook().get_conn().settings
+    return MilvusClient(uri=settings.base_url, token=settings.token.get_secret_value() if settings.token else "")
+
+
+def create_collection(name: str) -> None:
+    """Create an empty collection for the corpus, in place of an older one."""
+    client = milvus_client()
+    client.drop_collection(name)
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("name", DataType.VARCHAR, max_length=128, is_primary=True)
+    schema.add_field("text", DataType.VARCHAR, max_length=1024)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=384)
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type="FLAT", metric_type="COSINE")
+    client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
