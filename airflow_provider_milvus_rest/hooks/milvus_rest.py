@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
@@ -200,20 +199,21 @@ def _positioned(rows: Iterable[Any]) -> Iterator[Row]:
         yield row.entity if isinstance(row.entity, Row) else row
 
 
+_FINAL: dict[type[MilvusRestError], type[MilvusRestError]] = {}
+
+
 @contextmanager
 def final_errors() -> Iterator[None]:
     """Give an exception that a retry cannot help the base class by which Airflow knows that."""
     try:
         yield
     except MilvusRestError as error:
+        cls = type(error)
         if error.retryable or isinstance(error, AirflowFailException):
             raise
-        final = _final_class(type(error)).__new__(_final_class(type(error)))
-        final.args = error.args
+        if cls not in _FINAL:
+            names = {"__doc__": cls.__doc__, "__module__": cls.__module__}
+            _FINAL[cls] = type(cls.__name__, (cls, AirflowFailException), names)
+        final = _FINAL[cls].__new__(_FINAL[cls], *error.args)
         final.__dict__.update(error.__dict__)
         raise final.with_traceback(error.__traceback__) from error.__cause__
-
-
-@cache
-def _final_class(cls: type[MilvusRestError]) -> type[MilvusRestError]:
-    return type(cls.__name__, (cls, AirflowFailException), {"__doc__": cls.__doc__, "__module__": cls.__module__})

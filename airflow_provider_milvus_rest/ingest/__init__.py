@@ -1,0 +1,1 @@
+"""Rows through batches to a report. Imports nothing of Airflow."""

@@ -24,6 +24,7 @@ class Batch:
 
     @property
     def rows(self) -> list[bytes]:
+        """The encoded rows, in order."""
         return list(self._rows.values())
 
     def has_room(self, encoded: bytes) -> bool:

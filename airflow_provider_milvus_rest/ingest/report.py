@@ -66,9 +66,8 @@ class IngestReport:
     def summary(self) -> str:
         """One line for the log."""
         counts = [f"read {self.read_count:,}", f"upserted {self.upsert_count:,}"]
-        for name in ("duplicate", "rejected", "unconfirmed"):
-            if count := getattr(self, f"{name}_count"):
-                counts.append(f"{name} {count:,}")
+        rest = {name: getattr(self, f"{name}_count") for name in ("duplicate", "rejected", "unconfirmed")}
+        counts.extend(f"{name} {count:,}" for name, count in rest.items() if count)
         return (
             f"{', '.join(counts)} rows in {self.request_count:,} requests, {self.bytes_sent / 1e6:,.1f} MB, "
             f"{self.duration_seconds:.1f} s"

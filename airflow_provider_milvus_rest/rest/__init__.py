@@ -1,0 +1,1 @@
+"""The wire: HTTP, Milvus's codes, versions of the API. Imports nothing of Airflow."""

@@ -22,7 +22,7 @@ from airflow_provider_milvus_rest.exceptions import (
     WrongEndpointError,
     excerpt,
 )
-from airflow_provider_milvus_rest.rest.codes import class_of_answer
+from airflow_provider_milvus_rest.rest.codes import class_of_answer, class_of_status
 from airflow_provider_milvus_rest.rest.dialects import DIALECTS, Call
 from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
@@ -99,7 +99,7 @@ class MilvusRestClient:
         answer = self._send(self._dialect.upsert(request))
         try:
             data = UpsertData.model_validate(answer.data)
-            ids = [key_type(key) for key in data.upsert_ids]
+            ids: list[int | str] = [key_type(key) for key in data.upsert_ids]
         except (ValidationError, ValueError):
             raise self._not_understood("upsertCount and upsertIds", answer) from None
         if not data.upsert_count == len(ids) == request.row_count:
@@ -154,12 +154,12 @@ class MilvusRestClient:
             if response.is_redirect:
                 what = f"a redirect to {self._excerpt(response.headers['Location'])!r}, which is not followed"
             raise self._error(cls, f"{self.settings.base_url} sent {what}.", status)
-        if status == 200 and self._dialect.is_success(answer.code) and answer.data is not None:
-            if rest.strip():  # Milvus glues answers together when its limiter refuses
-                raise UnexpectedAnswerError(
-                    f"Milvus sent success and then {self._excerpt(rest)!r}.", http_status=status
-                )
-            return answer
+        if self._dialect.is_success(answer.code) and answer.data is not None:
+            if status == 200 and not rest.strip():
+                return answer
+            # Milvus glues answers together when its limiter refuses, and not only then may something follow.
+            text = self._excerpt(rest) or f"HTTP {status}"
+            raise self._error(class_of_status(status), f"Milvus sent success, but with it {text!r}.", status)
         message = self._excerpt(answer.message or "no message")
         raise self._error(class_of_answer(status, answer.code), f"Milvus says: {message}.", status, answer.code)
 

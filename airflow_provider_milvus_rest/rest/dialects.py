@@ -28,19 +28,25 @@ class Call:
 
 
 class Dialect(Protocol):
-    """One version of the API. The ``read_…`` methods raise ValueError, TypeError or KeyError on what they cannot read."""
+    """One version of the API. The readers raise ValueError, TypeError or KeyError on what they cannot read."""
 
-    def is_success(self, code: int) -> bool: ...
+    def is_success(self, code: int) -> bool:
+        """Whether a body's ``code`` says success."""
 
-    def upsert(self, request: UpsertRequest) -> Call: ...
+    def upsert(self, request: UpsertRequest) -> Call:
+        """The call that upserts."""
 
-    def describe(self, collection_name: str, db_name: str | None) -> Call: ...
+    def describe(self, collection_name: str, db_name: str | None) -> Call:
+        """The call that describes a collection."""
 
-    def list_collections(self, db_name: str | None) -> Call: ...
+    def list_collections(self, db_name: str | None) -> Call:
+        """The call that lists a database's collections."""
 
-    def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema: ...
+    def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
+        """The schema in the ``data`` of a describe answer."""
 
-    def read_names(self, data: Any) -> list[str]: ...
+    def read_names(self, data: Any) -> list[str]:
+        """The names in the ``data`` of a list answer."""
 
 
 class V1:

@@ -25,6 +25,7 @@ class UpsertRequest(BaseModel):
 
     @property
     def row_count(self) -> int:
+        """How many entities the request holds."""
         return len(self.data) if isinstance(self.data, list) else 1
 
 
@@ -52,4 +53,4 @@ class UpsertResult(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     upsert_count: int
-    upsert_ids: list[int] | list[str]
+    upsert_ids: list[int | str]

@@ -95,7 +95,7 @@ _EXTRAS = set(ConnectionSettings.model_fields) - {"base_url", "token", "database
 
 def _base_url(host: str | None, port: int | None) -> str:
     """``scheme://host:port`` of a bare host, one with a port, or one with a scheme."""
-    host = (host or "").strip().rstrip("/")
+    host = (host or "").strip()
     if not host:
         raise ConnectionSettingsError("Connection field 'host' is empty: give Milvus's host name or address.")
     if "://" not in host:
@@ -115,7 +115,7 @@ def _base_url(host: str | None, port: int | None) -> str:
         raise ConnectionSettingsError(
             "Connection field 'host' must be a host name or address, or start with http:// or https://."
         )
-    if parts.path or parts.query or parts.fragment:
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConnectionSettingsError(
             f"Connection field 'host' must end after the host and port, without {parts.path or '?'!r}: the API's "
             "path is added by the provider, and the database has a field of its own."

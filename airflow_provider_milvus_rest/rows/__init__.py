@@ -1,0 +1,1 @@
+"""The data: schemas, encoding, readers. Imports nothing of Airflow."""

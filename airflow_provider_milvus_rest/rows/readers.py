@@ -87,7 +87,7 @@ def _read_lines(path: Path) -> Iterator[Row]:
             if not line.isspace():
                 position = f"{path}:{number}"
                 try:
-                    yield Row(position, _parse(line))
+                    yield Row(position, _parse(line.rstrip(b"\r\n")))
                 except ValueError as error:
                     yield Row(position, None, InputError(f"not JSON: {_reason(error)}", position=position))
 

@@ -20,7 +20,12 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 HERE = Path(__file__).parent
-MODULES = ["os", "os.path", "shutil", "json", "csv", "re", "datetime", "math", "statistics", "random", "itertools", "functools", "collections", "heapq", "bisect", "urllib.parse", "socket", "hashlib", "zlib", "gzip", "tarfile", "zipfile", "threading", "subprocess", "time", "calendar", "textwrap", "difflib", "tempfile", "glob", "fnmatch", "base64", "copy", "pprint", "getpass", "platform", "warnings", "traceback", "email.utils", "html", "ipaddress", "secrets", "shlex", "sqlite3", "string", "uuid", "webbrowser"]
+MODULES = tuple(
+    """os os.path shutil json csv re datetime math statistics random itertools functools collections heapq
+    bisect urllib.parse socket hashlib zlib gzip tarfile zipfile threading subprocess time calendar
+    textwrap difflib tempfile glob fnmatch base64 copy pprint getpass platform warnings traceback
+    email.utils html ipaddress secrets shlex sqlite3 string uuid webbrowser""".split()  # noqa: SIM905
+)
 # Low-level calls that nobody would search for.
 OBSCURE = re.compile(
     r"os\.([A-Z]|exec|spawn|sched_|posix_|set|f[cds]|tc|preadv|pwrite|major|minor|get(?!cwd|env|login|pid))"
@@ -77,9 +82,9 @@ def main() -> None:
     corpus: dict[str, str] = {}
     for name, doc in documented():
         text = first_paragraph(doc)
-        if 40 <= len(text) <= 300 and text[0].isupper() and text.isascii() and not OBSCURE.match(name):
-            if text not in corpus.values():
-                corpus[name] = text
+        readable = 40 <= len(text) <= 300 and text[0].isupper() and text.isascii()
+        if readable and not OBSCURE.match(name) and text not in corpus.values():
+            corpus[name] = text
     missing = set(QUERIES.values()) - set(corpus)
     if missing:
         raise SystemExit(f"expected answers that are not in the corpus: {sorted(missing)}")

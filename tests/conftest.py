@@ -1,0 +1,117 @@
+"""A real Milvus for the session, an Airflow home of its own, and servers that misbehave on purpose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+# Airflow reads these when it is first imported, which the imports below do.
+HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+os.environ |= {
+    "AIRFLOW_HOME": str(HOME),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+}
+for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
+    del os.environ[name]
+
+from pymilvus import DataType, MilvusClient  # noqa: E402
+
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook  # noqa: E402
+from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress  # noqa: E402
+from tests.servers import ScriptedServer  # noqa: E402
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[MilvusAddress]:
+    """The server that MILVUS_REST_TEST_URI names, or a LocalMilvus with authentication."""
+    given = MilvusAddress.from_environment()
+    if given:
+        yield given
+        return
+    with LocalMilvus() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pymilvus(milvus: MilvusAddress) -> MilvusClient:
+    """The witness: reads over gRPC what REST wrote."""
+    return MilvusClient(uri=milvus.uri, token=milvus.token)
+
+
+@pytest.fixture
+def connection(milvus: MilvusAddress, monkeypatch: pytest.MonkeyPatch) -> MilvusAddress:
+    """The server as the connection ``milvus_rest_default``."""
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", milvus.connection_json())
+    return milvus
+
+
+@pytest.fixture
+def hook(connection: MilvusAddress) -> Iterator[MilvusRestHook]:
+    hook = MilvusRestHook()
+    yield hook
+    hook.close()
+
+
+@pytest.fixture
+def make_collection(pymilvus: MilvusClient) -> Iterator[Callable[..., str]]:
+    """Create collections that are dropped afterwards."""
+    names = []
+
+    def make(key: DataType = DataType.INT64, *, dim: int = 4, auto_id: bool = False, text: bool = True) -> str:
+        schema = pymilvus.create_schema(auto_id=auto_id, enable_dynamic_field=False)
+        schema.add_field("id", key, is_primary=True, **({"max_length": 64} if key == DataType.VARCHAR else {}))
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
+        if text:
+            schema.add_field("text", DataType.VARCHAR, max_length=64)
+        index = pymilvus.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="L2")
+        names.append(f"test_{uuid4().hex}")
+        pymilvus.create_collection(names[-1], schema=schema, index_params=index, consistency_level="Strong")
+        return names[-1]
+
+    yield make
+    for name in names:
+        pymilvus.drop_collection(name)
+
+
+@pytest.fixture
+def read_back(pymilvus: MilvusClient) -> Callable[[str], dict[Any, dict[str, Any]]]:
+    """All rows of a collection by primary key, read over gRPC with strong consistency."""
+
+    def read(name: str) -> dict[Any, dict[str, Any]]:
+        key = next(field for field in pymilvus.describe_collection(name)["fields"] if field.get("is_primary"))
+        id_ = key["name"]
+        everything = f"{id_} >= 0 or {id_} < 0" if key["type"] == DataType.INT64 else f'{id_} >= ""'
+        rows = pymilvus.query(name, filter=everything, output_fields=["*"], consistency_level="Strong")
+        by_key = {row[key["name"]]: dict(row) for row in rows}
+        assert len(by_key) == len(rows), "one key is stored twice"
+        return by_key
+
+    return read
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """A migrated Airflow database, for DAG runs."""
+    subprocess.run([str(Path(sys.executable).with_name("airflow")), "db", "migrate"], check=True, capture_output=True)

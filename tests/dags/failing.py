@@ -1,0 +1,26 @@
+"""Tasks that fail, with retries to spare; run by tests/system/test_dags.py."""
+
+from __future__ import annotations
+
+import os
+
+import pendulum
+from airflow.providers.common.compat.sdk import dag
+
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": 0.1, "collection_name": os.environ.get("TEST_COLLECTION", "unset")},
+)
+def failing() -> None:
+    good, other, bad = ({"id": i, "vector": [0.5] * 4, "text": "text"} for i in (0, 1, "x"))
+    MilvusRestUpsertOperator(task_id="wrong_password", entities=[good], milvus_rest_conn_id="wrong_password")
+    MilvusRestUpsertOperator(task_id="nothing_listens", entities=[good], milvus_rest_conn_id="nothing_listens")
+    MilvusRestUpsertOperator(task_id="bad_row", entities=[good, other, bad], batch_size=1)
+
+
+dag_object = failing()

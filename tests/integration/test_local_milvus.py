@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from airflow_provider_milvus_rest.testing import LocalMilvus, LocalMilvusError, MilvusAddress
+
+
+def running(folder: Path) -> list[int]:
+    """Milvus processes whose working directory is in ``folder``."""
+    processes = [process.info for process in psutil.process_iter(["pid", "name", "cwd"])]
+    return [
+        info["pid"] for info in processes if info["name"] == "milvus" and (info["cwd"] or "").startswith(str(folder))
+    ]
+
+
+def test_nothing_is_left_of_a_temporary_server() -> None:
+    with LocalMilvus(auth=False) as server:
+        assert len(running(server.folder)) == 1
+        assert server.connection() == {"conn_type": "milvus_rest", "host": server.uri}
+        with pytest.raises(LocalMilvusError, match="running already"):
+            server.start()
+    assert running(server.folder) == []
+    assert not server.folder.exists()
+
+
+def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "airflow_provider_milvus_rest.testing"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "Starting" in process.stdout.readline()
+        assert "Milvus is at http://127.0.0.1:" in process.stdout.readline()
+        assert process.stdout.readline().startswith("export AIRFLOW_CONN_MILVUS_REST_DEFAULT='{")
+        assert len(running(tmp_path)) == 1
+        process.send_signal(signal.SIGKILL)
+    for _ in range(50):
+        if not running(tmp_path):
+            break
+        time.sleep(0.1)
+    assert running(tmp_path) == []
+
+
+def test_the_command_runs_another_with_the_connection() -> None:
+    code = "import os; print(os.environ['AIRFLOW_CONN_MILVUS_REST_DEFAULT']); raise SystemExit(7)"
+    environment = os.environ | {"MILVUS_REST_TEST_URI": "http://given:1", "MILVUS_REST_TEST_TOKEN": "key"}
+    command = [sys.executable, "-m", "airflow_provider_milvus_rest.testing", "--", sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 7
+    assert '{"conn_type": "milvus_rest", "host": "http://given:1", "password": "key"}' in done.stdout
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    server = LocalMilvus(tmp_path, start_timeout=0)
+    with pytest.raises(LocalMilvusError, match="did not become healthy"):
+        server.start()
+    assert running(tmp_path) == []
+
+
+def test_address_as_a_connection() -> None:
+    assert MilvusAddress("http://m:1", "root:a:b").connection() == {
+        "conn_type": "milvus_rest",
+        "host": "http://m:1",
+        "login": "root",
+        "password": "a:b",
+    }

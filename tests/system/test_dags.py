@@ -1,0 +1,138 @@
+"""DAGs run by Airflow itself (``dag.test()``), against a real Milvus."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from pymilvus import MilvusClient
+
+from airflow_provider_milvus_rest.testing import MilvusAddress
+
+REPO = Path(__file__).parents[2]
+
+
+@dataclass
+class Run:
+    """A finished DAG run, and all that it wrote to the log."""
+
+    dag_run: Any
+    log: str
+
+    def ti(self, task_id: str) -> Any:
+        return self.dag_run.get_task_instance(task_id)
+
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        with create_session() as session:
+            query = XComModel.get_many(
+                run_id=self.dag_run.run_id,
+                key=key,
+                task_ids=task_id,
+                dag_ids=self.dag_run.dag_id,
+                map_indexes=map_index,
+            )
+            return XComModel.deserialize_value(session.scalars(query).one())
+
+    def rendered(self, task_id: str) -> str:
+        with create_session() as session:
+            return str(RenderedTaskInstanceFields.get_templated_fields(self.ti(task_id), session=session))
+
+
+@pytest.fixture
+def run_dag(
+    airflow_db: None, connection: MilvusAddress, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Run]:
+    def run(path: Path, **environment: str) -> Run:
+        monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(path.parent))
+        monkeypatch.syspath_prepend(path.parent)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        dag = module.dag_object
+        capfd.readouterr()
+        dag_run = dag.test()
+        return Run(dag_run, "".join(capfd.readouterr()))
+
+    return run
+
+
+DAGS = REPO / "tests" / "dags"
+
+
+def test_entities_in_every_form_of_xcom(
+    run_dag: Callable[..., Run], make_collection: Callable[..., str], read_back: Callable[[str], dict[int, Any]]
+) -> None:
+    name = make_collection()
+    run = run_dag(DAGS / "xcom_forms.py", TEST_COLLECTION=name)
+    assert run.dag_run.state == "success"
+    counts = {"whole": 3, "single": 1, "key": 2, "mapped": 4, "mapped_single": 3, "map": 2, "several": 5, "literal": 1}
+    assert {task_id: run.xcom(task_id, "upsert_count") for task_id in counts} == counts
+    assert [run.xcom("expand", "upsert_count", index) for index in (0, 1)] == [2, 2]
+    assert run.xcom("use") == 3000
+    keys = [*range(3), 10, 20, 21, 30, 31, 40, 41, 50, 51, 60, 61, 62, 70, 71, 72, 80, 81, 90, 91, 95, 96, 100]
+    rows = {key: {"id": key, "vector": [float(key)] * 4, "text": f"text {key}"} for key in keys}
+    assert read_back(name) == rows
+
+
+def test_vectors_stay_out_of_rendered_fields_and_logs(
+    run_dag: Callable[..., Run], make_collection: Callable[..., str]
+) -> None:
+    run = run_dag(DAGS / "large_xcom.py", TEST_COLLECTION=make_collection(dim=768))
+    assert run.dag_run.state == "success"
+    assert run.xcom("upsert", "upsert_count") == 2000
+    assert "collection_name" in run.rendered("upsert")
+    assert len(run.rendered("upsert")) < 500
+    assert "upserted 2,000 rows" in run.log
+    assert not re.search(r"0\.\d+, ?0\.\d+", run.log)
+    assert len(run.log) < 20_000
+
+
+def test_what_cannot_succeed_is_not_retried_and_what_may_is(
+    run_dag: Callable[..., Run], make_collection: Callable[..., str], milvus: MilvusAddress
+) -> None:
+    run = run_dag(
+        DAGS / "failing.py",
+        TEST_COLLECTION=make_collection(),
+        AIRFLOW_CONN_WRONG_PASSWORD=json.dumps(milvus.connection() | {"password": "hunter2!"}),
+        AIRFLOW_CONN_NOTHING_LISTENS='{"conn_type": "milvus_rest", "host": "127.0.0.1", "port": 1}',
+    )
+    tries = {task_id: run.ti(task_id).try_number for task_id in ("wrong_password", "bad_row", "nothing_listens")}
+    assert tries == {"wrong_password": 1, "bad_row": 1, "nothing_listens": 3}
+    assert {run.ti(task_id).state for task_id in tries} == {"failed"}
+    assert "NotAuthenticatedError: Milvus says: user hasn't authenticated. Check login and password" in run.log
+    assert "hunter2" not in run.log
+    assert "[2]: the primary key 'id' must be an int (Int64), not str 'x'" in run.log
+    outputs = run.xcom("bad_row")
+    counts = [outputs[f"{name}_count"] for name in ("read", "upsert", "rejected", "unconfirmed")]
+    assert counts == [3, 1, 1, 1]
+    assert run.xcom("bad_row", "upsert_count") == 1
+
+
+def test_the_taskflow_example(
+    airflow_db: None, connection: MilvusAddress, monkeypatch: pytest.MonkeyPatch, pymilvus: MilvusClient
+) -> None:
+    """As a user runs it: ``python example_dags/example_….py``."""
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(REPO / "example_dags"))
+    path = REPO / "example_dags" / "example_milvus_rest_taskflow.py"
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^ +upsert_count: 608$", done.stdout, re.MULTILINE)
+    assert "+ turn a JSON text into Python objects? json.loads, " in done.stdout
+    assert "11 of 12 right answers come first" in done.stdout
+    assert pymilvus.query("stdlib_docs", filter="", output_fields=["count(*)"])[0]["count(*)"] == 608
+    pymilvus.drop_collection("stdlib_docs")

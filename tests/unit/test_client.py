@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.rest.client import MilvusRestClient
+from airflow_provider_milvus_rest.rest.codes import class_of_answer
+from airflow_provider_milvus_rest.rest.models import UpsertRequest
+from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+from tests.servers import COLLECTIONS, UPSERT, Reply, ScriptedServer
+
+ONE = UpsertRequest(collection_name="docs", data=b'{"id":1}')
+
+
+def client_of(url: str, **fields: Any) -> MilvusRestClient:
+    return MilvusRestClient(ConnectionSettings.from_connection(host=url, **fields)[0])
+
+
+@pytest.fixture
+def client(server: ScriptedServer) -> Iterator[MilvusRestClient]:
+    with client_of(server.url, login="root", password="hunter2") as client:
+        yield client
+
+
+def test_both_documented_forms_of_data(server: ScriptedServer, client: MilvusRestClient) -> None:
+    one = client.upsert(UpsertRequest(collection_name="dócs", db_name="db", data=b'{"id":1}'), int)
+    two = client.upsert(UpsertRequest(collection_name="docs", data=[b'{"id":1}', b'{"id":2}']), int)
+    assert [request.json for request in server.requests] == [
+        {"collectionName": "dócs", "dbName": "db", "data": {"id": 1}},
+        {"collectionName": "docs", "data": [{"id": 1}, {"id": 2}]},
+    ]
+    assert (one.upsert_count, one.upsert_ids, two.upsert_count, two.upsert_ids) == (1, [1], 2, [1, 2])
+
+
+def test_ids_are_of_the_keys_type(server: ScriptedServer, client: MilvusRestClient) -> None:
+    server.script(UPSERT, Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": ["9007199254740993"]}}))
+    assert client.upsert(ONE, int).upsert_ids == [9007199254740993]
+    assert client.upsert(ONE, str).upsert_ids == ["9007199254740993"]
+    assert server.requests[0].headers["Accept-Type-Allow-Int64"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("login", "password", "header"),
+    [
+        ("root", "Milvus", "Bearer root:Milvus"),
+        ("root", "a:b", "Bearer root:a:b"),
+        (None, "api-key", "Bearer api-key"),
+        ("root", "pässwörd€", "Bearer root:pässwörd€"),
+        (None, None, None),
+    ],
+)
+def test_authorization_is_the_connections_alone(
+    server: ScriptedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    login: str | None,
+    password: str | None,
+    header: str | None,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login stranger password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with client_of(server.url, login=login, password=password) as client:
+        client.list_collections()
+    sent = server.requests[0].headers.get("Authorization")
+    assert (sent and sent.encode("latin-1").decode()) == header
+
+
+def test_a_redirect_is_not_followed(server: ScriptedServer, client: MilvusRestClient) -> None:
+    with ScriptedServer() as elsewhere:
+        server.script(UPSERT, Reply(status=307, headers={"Location": f"{elsewhere.url}{UPSERT}"}))
+        with pytest.raises(e.WrongEndpointError, match=r"a redirect to .* which is not followed"):
+            client.upsert(ONE, int)
+        assert elsewhere.requests == []
+
+
+ERROR = {"code": 1804, "message": "fail to deal the insert data"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "says"),
+    [
+        (Reply({"code": 1800, "message": "user hasn't authenticated"}, 401), e.NotAuthenticatedError, "Check login"),
+        (Reply({"code": 65535, "message": "permission deny"}, 403), e.ForbiddenError, "privilege"),
+        (Reply({"code": 100, "message": "can't find collection"}), e.NotFoundError, "Check the name"),
+        (Reply({"code": 800, "message": "database not found"}), e.NotFoundError, "code 800"),
+        (Reply({"code": 200, "message": "partition not found"}), e.NotFoundError, "partition not found"),
+        (Reply(ERROR), e.DataRefusedError, "fail to deal the insert data"),
+        (Reply({"code": 1102, "message": "too large"}), e.RequestTooLargeError, "too large"),
+        (Reply("<html>too large</html>", 413), e.RequestTooLargeError, "HTTP 413"),
+        (Reply({"code": 8, "message": "rate limit"}), e.OverloadedError, "rate limit"),
+        (Reply('{"code":8,"message":"rate"}{"code":8,"message":"rate"}'), e.OverloadedError, "code 8"),
+        (Reply("slow down", 429), e.OverloadedError, "slow down"),
+        (Reply({"code": 1, "message": "service not ready"}), e.NotReadyError, "not ready"),
+        (Reply({"code": 503, "message": "channel not available"}), e.NotReadyError, "code 503"),
+        (Reply("<html>bad gateway</html>", 502), e.NotReadyError, "HTTP 502"),
+        (Reply({"code": 65535, "message": "who knows"}), e.ServerError, "who knows"),
+        (Reply(b"", 500), e.ServerError, "an empty answer"),
+        (Reply({"code": 10, "message": "service unimplemented"}), e.RequestRefusedError, "unimplemented"),
+        (Reply("404 page not found", 404), e.WrongEndpointError, "404 page not found"),
+        (Reply(b""), e.UnexpectedAnswerError, "an empty answer"),
+        (Reply("<html>hello</html>"), e.UnexpectedAnswerError, "<html>hello</html>"),
+        (Reply('{"code":200,"data":{"upsertCount":1,"ups'), e.UnexpectedAnswerError, "not Milvus's JSON"),
+        (Reply("[" * 100_000), e.UnexpectedAnswerError, "not Milvus's JSON"),
+        (Reply({"code": 200, "data": {}}), e.UnexpectedAnswerError, "without upsertCount"),
+        (Reply({"code": 200, "data": [1]}), e.UnexpectedAnswerError, "without upsertCount"),
+        (Reply({"code": "200", "data": {"upsertCount": 1, "upsertIds": [1]}}), e.UnexpectedAnswerError, "JSON"),
+        (Reply({"code": 200, "data": {"upsertCount": 2, "upsertIds": [1, 2]}}), e.UnexpectedAnswerError, "2 rows"),
+        (Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": []}}), e.UnexpectedAnswerError, "0 keys"),
+        (Reply({"code": 200, "data": {"upsertCount": True, "upsertIds": [1]}}), e.UnexpectedAnswerError, "without"),
+        (Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": ["x"]}}), e.UnexpectedAnswerError, "without"),
+        (
+            Reply('{"code":200,"data":{"upsertCount":1,"upsertIds":[1]}}{"code":8}'),
+            e.UnexpectedAnswerError,
+            "but with it",
+        ),
+        (Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": [1]}}, 500), e.ServerError, "HTTP 500"),
+    ],
+)
+def test_every_kind_of_failure_has_its_class(
+    server: ScriptedServer, client: MilvusRestClient, reply: Reply, error: type[e.MilvusRestError], says: str
+) -> None:
+    server.script(UPSERT, reply)
+    with pytest.raises(e.MilvusRestError) as caught:
+        client.upsert(ONE, int)
+    assert type(caught.value) is error
+    assert says in str(caught.value)
+
+
+def test_what_the_server_echoes_is_cut_and_holds_no_secret(server: ScriptedServer, client: MilvusRestClient) -> None:
+    message = f"bad header Bearer root:hunter2, password hunter2, row {[0.123456789] * 10_000}"
+    server.script(UPSERT, Reply({"code": 1804, "message": message}), Reply(message, 400))
+    for _ in range(2):
+        with pytest.raises(e.MilvusRestError) as caught:
+            client.upsert(ONE, int)
+        assert "hunter2" not in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+
+def test_nothing_listens() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with (
+        client_of("127.0.0.1", port=port) as client,
+        pytest.raises(e.ConnectError, match=r"refused\. Is Milvus running"),
+    ):
+        client.list_collections()
+
+
+def test_no_such_host() -> None:
+    with client_of("no-such-host.invalid") as client, pytest.raises(e.ConnectError, match=r"no-such-host\.invalid"):
+        client.list_collections()
+
+
+def test_a_server_that_never_answers(server: ScriptedServer) -> None:
+    server.script(COLLECTIONS, Reply(before=lambda: time.sleep(2)))
+    with client_of(server.url, extra={"read_timeout": 0.2}) as client:
+        with pytest.raises(e.ConnectError, match=r"did not answer within 0\.2 s"):
+            client.list_collections()
+
+
+def test_a_connection_that_breaks(server: ScriptedServer, client: MilvusRestClient) -> None:
+    def hang_up() -> None:
+        raise ConnectionAbortedError
+
+    server.script(UPSERT, Reply(before=hang_up))
+    with pytest.raises(e.ConnectError, match="No connection to"):
+        client.upsert(ONE, int)
+
+
+def test_an_answer_cut_short(server: ScriptedServer, client: MilvusRestClient) -> None:
+    server.script(UPSERT, Reply("{", headers={"Content-Length": "100", "Connection": "close"}))
+    with pytest.raises(e.ConnectError):
+        client.upsert(ONE, int)
+
+
+def test_tls_where_there_is_none(server: ScriptedServer) -> None:
+    with client_of(server.url.replace("http:", "https:")) as client:
+        with pytest.raises(e.ConnectionSettingsError, match="whether the port speaks TLS"):
+            client.list_collections()
+
+
+@pytest.mark.parametrize("data", [{"fields": 1}, {"enableDynamicField": False, "fields": [{"name": "a"}]}, [], None])
+def test_a_describe_that_cannot_be_read(server: ScriptedServer, client: MilvusRestClient, data: Any) -> None:
+    server.script("/v1/vector/collections/describe", Reply({"code": 200, "data": data}))
+    with pytest.raises(e.MilvusRestError):
+        client.describe_collection("docs")
+
+
+def test_retryable_says_whether_a_retry_helps() -> None:
+    codes = {1: True, 8: True, 9: True, 401: True, 1807: True, 65535: True, 4711: True}
+    codes |= dict.fromkeys((100, 101, 800, 1100, 1400, 1401, 1800, 1801, 1802, 1804, 1806, 3000), False)
+    assert {code: class_of_answer(200, code).retryable for code in codes} == codes
+    statuses = dict.fromkeys((200, 408, 429, 500, 502, 503, 504), True)
+    statuses |= dict.fromkeys((301, 307, 400, 401, 403, 404, 405, 413), False)
+    assert {status: class_of_answer(status, None).retryable for status in statuses} == statuses

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
+from pytest_mock import MockerFixture
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, described
+
+
+@pytest.fixture
+def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+
+    def make(**arguments: Any) -> MilvusRestUpsertOperator:
+        return MilvusRestUpsertOperator(task_id="upsert", **{"collection_name": "docs"} | arguments)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Task 'upsert': give exactly one of entities and files"),
+        ({"entities": [], "files": "x.jsonl"}, "exactly one"),
+        ({"entities": "{{ ti.xcom_pull('embed') }}"}, "give task.output"),
+        ({"entities": b"[]"}, "must not be text"),
+    ],
+)
+def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(e.InputError, match=message):
+        upsert(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"entities": 5}, "a dict or an iterable of dicts, not int"),
+        ({"entities": [{"id": 1}, 5]}, r"\[1\]: a row must be an object"),
+        ({"entities": [[0.1, 0.2]]}, r"\[0\]: a row must be an object \(dict\) .* not float"),
+        ({"files": 5}, "files must be a path"),
+        ({"entities": [], "collection_name": ""}, "collection_name must be a non-empty str"),
+        ({"entities": [], "collection_name": None}, "collection_name must be a non-empty str"),
+        ({"entities": [], "db_name": " "}, "db_name must be a non-empty str"),
+        ({"entities": [], "batch_size": 0}, "batch_size must be an int of at least 1, not 0"),
+        ({"entities": [], "max_request_bytes": "8"}, "max_request_bytes must be an int"),
+    ],
+)
+def test_arguments_refused_when_the_task_runs(upsert: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(e.InputError, match=message) as caught:
+        upsert(**arguments).execute({})
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_a_file_that_is_late_may_be_retried_and_one_that_is_broken_not(upsert: Any, tmp_path: Path) -> None:
+    with pytest.raises(e.SourceNotFoundError) as late:
+        upsert(files=tmp_path / "x.jsonl").execute({})
+    (tmp_path / "x.jsonl").write_text("{")
+    with pytest.raises(e.InputError, match=r"x\.jsonl:1: not JSON") as broken:
+        upsert(files=tmp_path / "x.jsonl").execute({})
+    assert not isinstance(late.value, AirflowFailException)
+    assert isinstance(broken.value, AirflowFailException)
+
+
+def test_an_autoid_collection_is_refused_before_a_row_is_read(server: ScriptedServer, upsert: Any) -> None:
+    def rows() -> Any:
+        raise AssertionError("a row was read")
+        yield
+
+    server.script(DESCRIBE, described(auto_id=True))
+    with pytest.raises(e.UnsupportedCollectionError, match="autoID") as caught:
+        upsert(entities=rows()).execute({})
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_errors_keep_their_class_message_and_codes_when_made_final(server: ScriptedServer, upsert: Any) -> None:
+    server.script(UPSERT, Reply({"code": 1804, "message": "no"}), Reply({"code": 8, "message": "slow"}))
+    with pytest.raises(e.DataRefusedError) as final:
+        upsert(entities={"id": 1}).execute({})
+    with pytest.raises(e.OverloadedError) as passing:
+        upsert(entities={"id": 1}).execute({})
+    assert isinstance(final.value, AirflowFailException)
+    assert (final.value.code, final.value.http_status) == (1804, 200)
+    assert str(final.value) == "Milvus says: no. [Milvus code 1804]"
+    assert not isinstance(passing.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("entities", [[], (), iter([])])
+def test_nothing_to_do_is_a_success(server: ScriptedServer, upsert: Any, entities: Any) -> None:
+    outputs = upsert(entities=entities).execute({})
+    assert {name for name, value in outputs.items() if value} <= {"duration_seconds"}
+    assert server.sent_to(UPSERT) == []
+
+
+def test_outputs(server: ScriptedServer, upsert: Any) -> None:
+    outputs = upsert(entities=({"id": i % 3} for i in range(5)), batch_size=2, return_ids=True).execute({})
+    assert isinstance(outputs.pop("duration_seconds"), float)
+    assert outputs == {
+        "read_count": 5,
+        "upsert_count": 5,
+        "duplicate_count": 0,
+        "rejected_count": 0,
+        "unconfirmed_count": 0,
+        "resumed_count": 0,
+        "request_count": 3,
+        "retry_count": 0,
+        "bytes_sent": 45,
+        "rejects_path": None,
+        "upsert_ids": [0, 1, 2, 0, 1],
+    }
+
+
+def test_outputs_of_a_failure_are_pushed_and_the_error_is_the_first_one(
+    server: ScriptedServer, upsert: Any, mocker: MockerFixture
+) -> None:
+    server.script(UPSERT, Reply({"code": 1804, "message": "no"}))
+    pushed: dict[str, Any] = {}
+    ti = mocker.Mock(xcom_push=pushed.__setitem__)
+    with pytest.raises(e.DataRefusedError):
+        upsert(entities=[{"id": 1}]).execute({"ti": ti})
+    assert (pushed["read_count"], pushed["upsert_count"], pushed["unconfirmed_count"]) == (1, 0, 1)
+    assert pushed["return_value"]["read_count"] == 1
+    ti = mocker.Mock(xcom_push=mocker.Mock(side_effect=ConnectionError))
+    with pytest.raises(e.DataRefusedError):
+        upsert(entities=[{"id": 1}]).execute({"ti": ti})
+
+
+def test_the_upstream_task_is_upstream() -> None:
+    with DAG("wiring"):
+
+        @task
+        def embed() -> list[dict[str, Any]]:
+            return []
+
+        plain = MilvusRestUpsertOperator(task_id="plain", collection_name="docs", entities=embed())
+        several = MilvusRestUpsertOperator(task_id="several", collection_name="docs", entities=[embed(), embed()])
+        mapped = MilvusRestUpsertOperator.partial(task_id="mapped", collection_name="docs").expand(entities=embed())
+    assert plain.upstream_task_ids == {"embed"}
+    assert several.upstream_task_ids == {"embed__1", "embed__2"}
+    assert mapped.upstream_task_ids == {"embed__3"}
+    assert plain.output["upsert_count"].key == "upsert_count"
+    assert "entities" not in plain.template_fields
+
+
+def test_hook_upsert_refuses_before_sending(server: ScriptedServer, upsert: Any) -> None:
+    hook = MilvusRestHook()
+    for data, message in (
+        ([{"id": 1}, {"id": "2"}], r"\[1\]: the primary key 'id' must be an int"),
+        ([{"id": 1}, {"id": 1}], r"\[1\]: has the primary key 1, as has \[0\]"),
+        ([{"id": 1}, None], r"\[1\]: a row must be an object"),
+        ("text", "data must be one entity"),
+    ):
+        with pytest.raises(e.InputError, match=message):
+            hook.upsert("docs", data)
+    assert hook.upsert("docs", []).upsert_count == 0
+    assert server.sent_to(UPSERT) == []
+    assert len(server.sent_to(DESCRIBE)) == 1
+
+
+def test_a_connection_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BAD", "milvus-rest://root:hunter2@milvus:19530/?read_timeout=soon&colour=red")
+    ok, message = MilvusRestHook("bad").test_connection()
+    assert not ok
+    assert message.startswith("Connection 'bad': Connection field 'read_timeout' cannot be used")
+    assert "hunter2" not in message

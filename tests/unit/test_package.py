@@ -1,0 +1,43 @@
+"""What Airflow finds of the package, and what the package does without Airflow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import airflow
+import jsonschema
+from airflow.providers_manager import ProvidersManager
+
+from airflow_provider_milvus_rest import get_provider_info
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+
+
+def test_provider_info_is_what_airflow_expects() -> None:
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+    (entry,) = entry_points(group="apache_airflow_provider", name="provider_info").select(
+        module="airflow_provider_milvus_rest"
+    )
+    assert entry.load() is get_provider_info
+
+
+def test_airflow_finds_the_hook_and_its_form() -> None:
+    manager = ProvidersManager()
+    assert manager.hooks["milvus_rest"].hook_class_name.endswith(".MilvusRestHook")
+    fields = {name.rpartition("__")[2] for name in manager.connection_form_widgets if "__milvus_rest__" in name}
+    assert fields == set(ConnectionSettings.model_fields) - {"base_url", "token", "database"}
+    assert manager.field_behaviours["milvus_rest"]["relabeling"]["schema"] == "Database"
+    assert MilvusRestHook.default_conn_name == "milvus_rest_default"
+
+
+def test_the_lower_floors_import_nothing_of_airflow() -> None:
+    code = (
+        "import sys, airflow_provider_milvus_rest.ingest.run, airflow_provider_milvus_rest.testing;"
+        "print([name for name in sys.modules if name.partition('.')[0] == 'airflow'])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

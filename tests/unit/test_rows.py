@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, UnsupportedCollectionError
+from airflow_provider_milvus_rest.rows.encode import encode_entity
+from airflow_provider_milvus_rest.rows.readers import find_files, iter_files
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=20,
+)
+entities = st.dictionaries(texts, values)
+
+
+@given(entities)
+def test_encoding_loses_nothing(entity: dict[str, Any]) -> None:
+    assert json.loads(encode_entity(entity)) == entity
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(entities, max_size=10))
+def test_files_give_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "a.jsonl").write_bytes(b"".join(encode_entity(row) + b"\n" for row in rows))
+    (folder / "b.json").write_text(json.dumps(rows))
+    read = list(iter_files(find_files(folder)))
+    assert [row.entity for row in read] == rows + rows
+    lines = [f"{folder}/a.jsonl:{number}" for number in range(1, len(rows) + 1)]
+    assert [row.position for row in read] == lines + [f"{folder}/b.json[{index}]" for index in range(len(rows))]
+
+
+@pytest.mark.parametrize(
+    ("entity", "reason"),
+    [
+        ([1], r"a row must be an object \(dict\) of field names and values, not list"),
+        ("text", "a row must be an object"),
+        ({"a": 1, "b": float("nan")}, "field 'b': NaN"),
+        ({"b": [1.0, float("-inf")]}, "field 'b': NaN, an infinity"),
+        ({"b": date(2026, 1, 1)}, "field 'b': Object of type date is not JSON serializable; convert it"),
+        ({"b": "\ud800"}, "field 'b': text with a lone surrogate"),
+        ({("a",): 1}, "a field name must be a str, not tuple"),
+    ],
+)
+def test_what_json_cannot_hold_is_named(entity: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"^docs\.jsonl:7: {reason}"):
+        encode_entity(entity, "docs.jsonl:7")
+
+
+def test_nesting_without_end_is_named() -> None:
+    nested: list[Any] = []
+    nested.append(nested)
+    with pytest.raises(InputError, match="field 'b'"):
+        encode_entity({"b": nested})
+
+
+def schema(key: str = "Int64", *, auto_id: bool = False) -> CollectionSchema:
+    fields = (FieldSchema(name="id", type=key, primary_key=True, auto_id=auto_id),)
+    return CollectionSchema(name="docs", fields_=fields)
+
+
+@pytest.mark.parametrize("key", [0, -(2**63), 2**63 - 1])
+def test_an_int64_key(key: int) -> None:
+    assert schema().key_of({"id": key}) == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "entity", "reason"),
+    [
+        ("Int64", {"name": "x"}, "the primary key 'id' is missing; the row has 'name'"),
+        ("Int64", {}, "the row has no fields"),
+        ("Int64", {"id": "5"}, r"must be an int \(Int64\), not str '5'"),
+        ("Int64", {"id": 5.0}, "not float 5.0"),
+        ("Int64", {"id": True}, "not bool True"),
+        ("Int64", {"id": None}, "not NoneType None"),
+        ("Int64", {"id": 2**63}, "beyond 64 bits"),
+        ("VarChar", {"id": 5}, r"must be a str \(VarChar\), not int 5"),
+        ("VarChar", {"id": "x", "ID": 1} | {"id": b"x"}, "not bytes"),
+    ],
+)
+def test_a_key_that_is_none(kind: str, entity: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        schema(kind).key_of(entity, "[0]")
+
+
+def test_collections_that_cannot_be_upserted_into() -> None:
+    with pytest.raises(UnsupportedCollectionError, match=r"autoID primary key \('id'\).*with autoID off"):
+        _ = schema(auto_id=True).primary_key
+    with pytest.raises(UnsupportedCollectionError, match="of type Float"):
+        _ = schema("Float").primary_key
+    with pytest.raises(UnsupportedCollectionError, match="is missing"):
+        _ = CollectionSchema(name="docs", fields_=()).primary_key
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    for name in ("b.jsonl", "a.json", "c.NDJSON", "notes.txt", "sub/d.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    return tmp_path
+
+
+def test_files_by_path_glob_folder_and_list(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(files: Any) -> list[str]:
+        return [str(path.relative_to(folder)) for path in find_files(files)]
+
+    assert names(folder / "b.jsonl") == ["b.jsonl"]
+    assert names(str(folder)) == ["a.json", "b.jsonl", "c.NDJSON"]
+    assert names(f"{folder}/*.json*") == ["a.json", "b.jsonl"]
+    assert names(f"{folder}/**/*.jsonl") == ["b.jsonl", "sub/d.jsonl"]
+    assert names([f"{folder}/b.jsonl", f"{folder}/*.json*"]) == ["b.jsonl", "a.json"]
+    assert names([]) == []
+    monkeypatch.chdir(folder)
+    assert find_files("*.json") == [Path("a.json")]
+
+
+def test_a_name_that_looks_like_a_glob_but_exists_is_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "part[1].jsonl"
+    path.touch()
+    assert find_files(path) == [path]
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        ("/no/such.jsonl", SourceNotFoundError, "no such file: /no/such.jsonl"),
+        ("{folder}/*.parquet", SourceNotFoundError, "no file matches .*parquet"),
+        ("{folder}/sub/empty", SourceNotFoundError, "holds no file that ends in .jsonl, .ndjson, .json"),
+        ("{folder}/notes.txt", InputError, "the suffix '.txt' is not one of .jsonl, .ndjson, .json"),
+        ("", InputError, "non-empty str or Path, not str ''"),
+        ([None], InputError, "not NoneType None"),
+        (5, InputError, "a path, a glob, a folder or a list of them, not int"),
+        ({"a.jsonl": 1}, InputError, "not dict"),
+    ],
+)
+def test_files_that_cannot_be_read(folder: Path, files: Any, error: type[InputError], message: str) -> None:
+    (folder / "sub/empty").mkdir()
+    files = files.format(folder=folder) if isinstance(files, str) else files
+    with pytest.raises(InputError, match=message) as caught:
+        find_files(files)
+    assert type(caught.value) is error
+
+
+def first_error(path: Path) -> InputError:
+    try:
+        return next(row.error for row in iter_files([path]) if row.error)
+    except InputError as error:  # what makes the rest of a file unreadable too
+        return error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "position", "reason"),
+    [
+        ("x.jsonl", b'{"id":1}\n\n{"id":2\n', ":3", "not JSON: Expecting ',' delimiter at column 8"),
+        ("x.jsonl", b'{"id":NaN}', ":1", "not JSON: NaN is not JSON"),
+        ("x.jsonl", b'{"id":-Infinity}', ":1", "-Infinity is not JSON"),
+        ("x.jsonl", b'{"id":"\xff"}', ":1", "byte 7 is not UTF-8"),
+        ("x.jsonl", b"[" * 100_000, ":1", "nested too deeply"),
+        ("x.jsonl", b'{"id":' + b"1" * 5000 + b"}", ":1", "not JSON: Exceeds the limit"),
+        ("x.json", b'[{"id":1},\n{"id":2}', ":2", "not JSON: Expecting ',' delimiter"),
+        ("x.json", b'{"id":1}\n{"id":2}', ":2", "must end in .jsonl or .ndjson"),
+        ("x.json", b"5", "", "the document is a int, not an array of objects"),
+    ],
+)
+def test_text_that_is_not_json(tmp_path: Path, name: str, content: bytes, position: str, reason: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    error = first_error(path)
+    assert error.position == f"{path}{position}"
+    assert reason in str(error)
+
+
+def test_integers_stay_exact_bom_and_crlf_are_no_data(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"id":9007199254740993}\r\n{"id":18446744073709551617}\r\n \r\n')
+    assert [row.entity for row in iter_files([path])] == [{"id": 9007199254740993}, {"id": 18446744073709551617}]
+
+
+def test_empty_files_have_no_rows(tmp_path: Path) -> None:
+    for name, content in (("a.json", ""), ("b.json", "[]"), ("c.jsonl", "\n")):
+        (tmp_path / name).write_text(content)
+    assert list(iter_files(find_files(tmp_path))) == []

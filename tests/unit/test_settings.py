@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
+from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+
+
+def settings(host: str | None = "milvus", **fields: Any) -> ConnectionSettings:
+    return ConnectionSettings.from_connection(host=host, **fields)[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("milvus", None, "http://milvus:19530"),
+        ("milvus", 8080, "http://milvus:8080"),
+        ("milvus:8080", None, "http://milvus:8080"),
+        ("milvus:8080", 8080, "http://milvus:8080"),
+        ("http://milvus", None, "http://milvus:19530"),
+        ("http://milvus/", 1234, "http://milvus:1234"),
+        ("https://milvus", None, "https://milvus:443"),
+        ("https://milvus", 19530, "https://milvus:19530"),
+        ("https://milvus:19530", None, "https://milvus:19530"),
+        (" 10.0.0.7 ", None, "http://10.0.0.7:19530"),
+        ("::1", None, "http://[::1]:19530"),
+        ("[::1]:8080", None, "http://[::1]:8080"),
+        ("HTTPS://in01.cloud.zilliz.com", None, "https://in01.cloud.zilliz.com:443"),
+    ],
+)
+def test_host_and_port_in_every_form(host: str, port: int | None, url: str) -> None:
+    assert settings(host, port=port).base_url == url
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"host": None}, "'host' is empty"),
+        ({"host": "  "}, "'host' is empty"),
+        ({"host": "milvus:1", "port": 2}, "says port 1 and 'port' says 2"),
+        ({"host": "grpc://milvus"}, "http:// or https://"),
+        ({"host": "https://"}, "http:// or https://"),
+        ({"host": "http://milvus/v1/vector"}, "without '/v1/vector'"),
+        ({"host": "http://milvus:port"}, "not a host name"),
+        ({"host": "http://root:hunter2@milvus"}, "holds credentials"),
+        ({"login": "root"}, "'password' is not"),
+        ({"login": "a:b", "password": "hunter2"}, "colon"),
+        ({"password": "hunter2\n"}, "line break"),
+        ({"extra": {"read_timeout": "hunter2"}}, "'read_timeout'"),
+        ({"extra": {"read_timeout": 0}}, "'read_timeout'"),
+        ({"extra": {"connect_timeout": "inf"}}, "'connect_timeout'"),
+        ({"extra": {"api_version": "v3"}}, "'api_version'"),
+        ({"extra": {"verify": "/no/such/ca.pem"}}, "no such file on this machine: /no/such/ca.pem"),
+        ({"extra": {"client_cert": "/no/such/cert.pem"}}, "'client_cert'"),
+        ({"extra": {"client_key": "/no/such/key.pem"}}, "'client_cert' is not"),
+    ],
+)
+def test_what_cannot_be_used_is_named_without_secrets(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConnectionSettingsError) as caught:
+        settings(**{"host": "milvus"} | fields)
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("login", "password", "token"),
+    [
+        ("root", "Milvus", "root:Milvus"),
+        ("root", "a:b", "root:a:b"),
+        ("root", "pässwörd", "root:pässwörd"),
+        (None, "root:Milvus", "root:Milvus"),
+        ("", "an-api-key", "an-api-key"),
+    ],
+)
+def test_credentials(login: str | None, password: str, token: str) -> None:
+    found = settings(login=login, password=password)
+    assert found.token is not None
+    assert found.token.get_secret_value() == token
+    assert password not in repr(found)
+
+
+def test_no_credentials() -> None:
+    assert settings().token is None
+
+
+def test_extras_come_as_strings_from_a_uri_and_empty_from_the_form(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    strings = {"api_version": "v1", "connect_timeout": "5", "read_timeout": "7.5", "verify": "False"}
+    found = settings(schema="", extra=strings | {"client_cert": "", "client_key": None})
+    assert (found.connect_timeout, found.read_timeout, found.verify) == (5, 7.5, False)
+    assert (found.client_cert, found.database) == (None, None)
+    assert settings(extra={"verify": "true"}).verify is True
+    assert settings(extra={"verify": str(ca)}).verify == ca
+
+
+def test_unknown_extras_are_handed_back() -> None:
+    assert ConnectionSettings.from_connection(host="milvus", extra={"timeout": 5, "verify": True})[1] == ["timeout"]
