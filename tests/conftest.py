@@ -31,37 +31,35 @@ from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook  # noq
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress  # noqa: E402
 from tests.servers import ScriptedServer  # noqa: E402
 
+pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
+
 
 def pytest_sessionfinish() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def milvus() -> Iterator[MilvusAddress]:
-    """The server that MILVUS_REST_TEST_URI names, or a LocalMilvus with authentication."""
+SERVERS: dict[str, dict[str, Any]] = {"plain": {"auth": False}, "secure": {"auth": True, "tls": True}}
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def milvus(request: pytest.FixtureRequest) -> Iterator[MilvusAddress]:
+    """A LocalMilvus without and one with authentication and TLS, or twice the server MILVUS_REST_TEST_URI names."""
     given = MilvusAddress.from_environment()
     if given:
         yield given
         return
-    with LocalMilvus() as server:
+    with LocalMilvus(**SERVERS[request.param]) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def pymilvus(milvus: MilvusAddress) -> MilvusClient:
     """The witness: reads over gRPC what REST wrote."""
-    return MilvusClient(uri=milvus.uri, token=milvus.token)
+    return milvus.client()
 
 
 @pytest.fixture
-def connection(milvus: MilvusAddress, monkeypatch: pytest.MonkeyPatch) -> MilvusAddress:
-    """The server as the connection ``milvus_rest_default``."""
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", milvus.connection_json())
-    return milvus
-
-
-@pytest.fixture
-def hook(connection: MilvusAddress) -> Iterator[MilvusRestHook]:
+def hook(milvus_connection: MilvusAddress) -> Iterator[MilvusRestHook]:
     hook = MilvusRestHook()
     yield hook
     hook.close()

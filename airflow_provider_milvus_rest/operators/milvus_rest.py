@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, XComArg
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, final_errors
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES
-from airflow_provider_milvus_rest.rows.readers import Files, Row, find_files, iter_entities, iter_files
+from airflow_provider_milvus_rest.rows.files import Files, find_files
+from airflow_provider_milvus_rest.rows.readers import SUFFIXES, Row, iter_entities, iter_files
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,8 +31,11 @@ class MilvusRestUpsertOperator(BaseOperator):
         of another task that is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's
         output, a list of outputs: lists in a list are flattened one level). Not templated, since rendering copies
         every vector into Airflow's database: a str is an error.
-    :param files: instead of ``entities``: a path, a glob, a folder or a list of them, on the worker. ``.jsonl`` and
-        ``.ndjson`` hold an object a line; ``.json`` holds an array of objects, or one, and is read whole. (templated)
+    :param files: instead of ``entities``: a path, a glob, a folder or a list of them, on the worker or, as a URI
+        (``s3://bucket/embeddings/*.jsonl``), on any storage of which Airflow has an ``ObjectStoragePath``. ``.jsonl``
+        and ``.ndjson`` hold an object a line; ``.json`` holds an array of objects, or one, and is read whole; what
+        fsspec can uncompress by its suffix (``.jsonl.gz``, ``.bz2``, ``.xz``, …) is. (templated)
+    :param source_conn_id: the Airflow connection of the storage, for ``files`` that are URIs. (templated)
     :param db_name: the database; the connection's if not given. (templated)
     :param batch_size: rows in a request, at most.
     :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
@@ -42,7 +46,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         running the task again is safe, since an upsert by key can be repeated.
     """
 
-    template_fields: Sequence[str] = ("collection_name", "db_name", "files", "milvus_rest_conn_id")
+    template_fields: Sequence[str] = ("collection_name", "db_name", "files", "source_conn_id", "milvus_rest_conn_id")
     ui_color = "#c6eafb"
 
     def __init__(
@@ -51,6 +55,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         collection_name: str,
         entities: Any = None,
         files: Files | XComArg | None = None,
+        source_conn_id: str | None = None,
         db_name: str | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
@@ -62,10 +67,13 @@ class MilvusRestUpsertOperator(BaseOperator):
         super().__init__(**kwargs)
         if (entities is None) == (files is None):
             raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
+        if source_conn_id is not None and files is None:
+            raise InputError(f"Task {self.task_id!r}: source_conn_id is the storage's connection and goes with files.")
         _refuse_text(entities)
         self.collection_name = collection_name
         self.entities = entities
         self.files = files
+        self.source_conn_id = source_conn_id
         self.db_name = db_name
         self.batch_size = batch_size
         self.max_request_bytes = max_request_bytes
@@ -104,9 +112,9 @@ class MilvusRestUpsertOperator(BaseOperator):
 
     def _rows(self, context: Context) -> Iterator[Row]:
         if self.files is not None:
-            paths = find_files(self.files)
-            self.log.info("Reading %d files: %s", len(paths), ", ".join(map(str, paths[:10])))
-            return iter_files(paths)
+            files = find_files(self.files, SUFFIXES, lambda uri: ObjectStoragePath(uri, conn_id=self.source_conn_id))
+            self.log.info("Reading %d files: %s", len(files), ", ".join(file.name for file in files[:10]))
+            return iter_files(files)
         return iter_entities(_iter_entities(self.entities, context))
 
     def _push(self, context: Context, outputs: dict[str, Any]) -> None:

@@ -32,11 +32,19 @@ _REMEDIES: dict[type[MilvusRestError], str] = {
     NotAuthenticatedError: "Check login and password (or the API key, as password without login) of the connection.",
     ForbiddenError: "Grant the connection's user the privilege it lacks.",
     NotFoundError: "Check the name, and whether the collection is in this database.",
+    UnexpectedAnswerError: "If that goes on, check that host and port are those of Milvus's REST API.",
     WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091).",
 }
 
-# Reasons of OpenSSL's that a retry does not change: an unknown or misnamed certificate, a port without TLS.
-_LASTING_TLS_FAULTS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "CERTIFICATE_REQUIRED")
+# Marks of failures that only another setting ends.
+_LASTING_FAULTS = {
+    "CERTIFICATE_VERIFY_FAILED": "Give the file of the authority that signed the server's certificate as connection "
+    "field 'verify', and the host by a name that the certificate holds.",
+    "WRONG_VERSION_NUMBER": "This port speaks no TLS: write the connection's host with http://.",
+    "BAD_CERTIFICATE": "The server asks for a client certificate: connection fields 'client_cert' and 'client_key'.",
+    "CERTIFICATE_REQUIRED": "The server asks for a client certificate: fields 'client_cert' and 'client_key'.",
+    "BadStatusLine": "This port speaks no HTTP. With TLS, Milvus serves REST on a port of its own (proxy.http.port).",
+}
 
 
 class _BearerAuth(AuthBase):
@@ -149,6 +157,9 @@ class MilvusRestClient:
         status, text = response.status_code, response.content.decode(errors="replace")
         answer, rest = _first_json(text)
         if answer is None:
+            if status == 400 and "HTTPS" in text:
+                message = f"{self.settings.base_url} speaks TLS: write the connection's host with https://."
+                raise ConnectionSettingsError(message, http_status=status)
             cls = class_of_answer(status, None)
             what = "an empty answer" if not text.strip() else f"not Milvus's JSON but {self._excerpt(text)!r}"
             if response.is_redirect:
@@ -169,13 +180,10 @@ class MilvusRestClient:
 
     def _transport_error(self, error: requests.RequestException) -> MilvusRestError:
         where = self.settings.base_url
-        if isinstance(error, requests.exceptions.SSLError):
-            reason = _reason(error)
-            lasting = any(word in reason for word in _LASTING_TLS_FAULTS)
-            return (ConnectionSettingsError if lasting else ConnectError)(
-                f"No TLS with {where}: {self._excerpt(reason, 200)}. Check whether the port speaks TLS (host with "
-                "https:// or http://) and whether its certificate is trusted (connection field 'verify')."
-            )
+        reason = self._excerpt(_reason(error), 200)
+        for mark, remedy in _LASTING_FAULTS.items():
+            if mark in reason:
+                return ConnectionSettingsError(f"No use of {where}: {reason}. {remedy}")
         if isinstance(error, requests.ConnectTimeout):
             return ConnectError(
                 f"{where} did not accept a connection within {self.settings.connect_timeout:g} s. Check host and port, "
@@ -187,7 +195,7 @@ class MilvusRestClient:
             )
         if isinstance(error, requests.exceptions.InvalidURL):
             return ConnectionSettingsError(f"Connection field 'host' is not a host name or address: {where}")
-        return ConnectError(f"No connection to {where}: {self._excerpt(_reason(error), 200)}. Is Milvus running there?")
+        return ConnectError(f"No connection to {where}: {reason}. Is Milvus running there?")
 
     def _not_understood(self, expected: str, answer: Answer) -> UnexpectedAnswerError:
         found = self._excerpt(json.dumps(answer.data))

@@ -25,12 +25,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
+
+from airflow_provider_milvus_rest.testing.certificates import Certificates
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 HOST = "127.0.0.1"
 TOKEN = "root:Milvus"
@@ -44,10 +48,20 @@ class LocalMilvusError(RuntimeError):
 
 @dataclass
 class MilvusAddress:
-    """A server to test against: where it is and how to get in. ``token`` is ``user:password``, an API key or empty."""
+    """A server to test against: where it is and how to get in.
+
+    :param uri: where REST is served.
+    :param token: ``user:password``, an API key, or empty.
+    :param grpc_uri: where gRPC is served, if elsewhere.
+    :param certificates: what a server with TLS shows and trusts, if it is one of our own making.
+    :param mutual: whether the server asks clients for a certificate.
+    """
 
     uri: str
     token: str = ""
+    grpc_uri: str = ""
+    certificates: Certificates | None = None
+    mutual: bool = False
 
     @classmethod
     def from_environment(cls) -> MilvusAddress | None:
@@ -57,20 +71,42 @@ class MilvusAddress:
 
     def connection(self) -> dict[str, Any]:
         """The Airflow connection's fields."""
+        fields: dict[str, Any] = {"conn_type": "milvus_rest", "host": self.uri}
         login, colon, password = self.token.partition(":")
-        credentials = {"login": login, "password": password} if colon else {"password": self.token}
-        return {"conn_type": "milvus_rest", "host": self.uri} | (credentials if self.token else {})
+        if self.token:
+            fields |= {"login": login, "password": password} if colon else {"password": self.token}
+        if files := self.certificates:
+            fields["extra"] = {"verify": str(files.ca)}
+            if self.mutual:
+                fields["extra"] |= {"client_cert": str(files.client_cert), "client_key": str(files.client_key)}
+        return fields
 
     def connection_json(self) -> str:
         """The Airflow connection, as an ``AIRFLOW_CONN_…`` variable takes it."""
         return json.dumps(self.connection())
 
+    def client(self, db_name: str = "") -> MilvusClient:
+        """A pymilvus client, to create collections with and to read back what was written."""
+        from pymilvus import MilvusClient
+
+        tls: dict[str, Any] = {}
+        if files := self.certificates:
+            tls = {"secure": True, "server_name": "localhost"}
+            if self.mutual:
+                pems = {"client_pem_path": files.client_cert, "client_key_path": files.client_key}
+                tls |= {name: str(path) for name, path in (pems | {"ca_pem_path": files.ca}).items()}
+            else:
+                tls["server_pem_path"] = str(files.ca)
+        return MilvusClient(uri=self.grpc_uri or self.uri, token=self.token, db_name=db_name, **tls)
+
 
 class LocalMilvus(MilvusAddress):
-    """One Milvus server, with its data in ``folder`` and on ports of its own.
+    """One Milvus server, with its data in ``folder`` and on ports of its own; several can run side by side.
 
     :param folder: where configuration, log and data go; a temporary folder, removed at the end, if not given.
     :param auth: whether the server asks for credentials (``root`` / ``Milvus``).
+    :param tls: whether REST and gRPC speak TLS, with certificates made for the occasion; ``"mutual"`` also asks
+        clients for one.
     :param start_timeout: seconds to wait until the server is healthy. The first start on a machine also unpacks the
         server (250 MB, into ``$XDG_CACHE_HOME`` or ``~/.cache``).
 
@@ -78,12 +114,20 @@ class LocalMilvus(MilvusAddress):
     told otherwise. etcd listens on the loopback interface.
     """
 
-    def __init__(self, folder: str | Path | None = None, *, auth: bool = True, start_timeout: float = 120) -> None:
-        super().__init__(uri="", token=TOKEN if auth else "")
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        auth: bool = True,
+        tls: bool | Literal["mutual"] = False,
+        start_timeout: float = 120,
+    ) -> None:
+        super().__init__(uri="", token=TOKEN if auth else "", mutual=tls == "mutual")
         self._temporary = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix="local-milvus-")).absolute()
-        self.auth = auth
         self.start_timeout = start_timeout
+        if tls:
+            self.certificates = Certificates.make(self.folder / "certificates")
         self._health_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -95,7 +139,7 @@ class LocalMilvus(MilvusAddress):
         self.stop()
 
     def start(self) -> None:
-        """Start the server and wait until it is healthy.
+        """Start the server, or start it again on the same data and ports, and wait until it is healthy.
 
         :raises LocalMilvusError: no server for this platform, or it did not become healthy in time.
         """
@@ -104,22 +148,31 @@ class LocalMilvus(MilvusAddress):
         try:
             data = _wheel_data()
             binaries = _unpack(data)
-            self._write_config(data)
+            if not self.uri:
+                self._write_config(data)
             self._run(binaries)
         except BaseException:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """End the server, and remove its folder if it is a temporary one.
-
-        By SIGKILL: after a SIGTERM it can keep accepting connections without ever answering. It loses nothing that
-        it acknowledged.
-        """
+    def kill(self) -> None:
+        """End the server at once, as a crash would. It loses nothing that it acknowledged."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def restart(self) -> None:
+        """Kill the server, and start it again on the same data and ports."""
+        self.kill()
+        self.start()
+
+    def stop(self) -> None:
+        """End the server, and remove its folder if it is a temporary one.
+
+        Like :meth:`kill`: after a SIGTERM Milvus can keep accepting connections without ever answering.
+        """
+        self.kill()
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -147,11 +200,14 @@ class LocalMilvus(MilvusAddress):
             time.sleep(0.1)
 
     def _healthy(self) -> bool:
+        connection = HTTPConnection(HOST, self._health_port, timeout=5)
         try:
-            with urlopen(f"http://{HOST}:{self._health_port}/healthz", timeout=5) as answer:
-                return b"OK" in answer.read()
-        except (URLError, OSError):
+            connection.request("GET", "/healthz")
+            return b"OK" in connection.getresponse().read()
+        except (HTTPException, OSError):
             return False
+        finally:
+            connection.close()
 
     def _log_tail(self) -> str:
         return (self.folder / "milvus.log").read_text(errors="replace")[-2000:]
@@ -160,12 +216,20 @@ class LocalMilvus(MilvusAddress):
         """The wheel's template with our folder and ports; etcd's ports are in a file of its own."""
         template = (data / "config.yaml.template").read_text()
         config = yaml.safe_load(re.sub(r"\{\{[^}:]*:?([^}]*)\}\}", lambda match: match[1].strip() or "null", template))
-        ports = _free_ports(len(_COMPONENTS) + 4)
+        ports = _free_ports(len(_COMPONENTS) + 5)
         for component in _COMPONENTS:
             config[component] |= {"ip": HOST, "port": next(ports)}
-        self.uri, self._health_port = f"http://{HOST}:{config['proxy']['port']}", next(ports)
+        self._health_port = next(ports)
         config["proxy"]["internalPort"] = next(ports)
-        config["common"]["security"]["authorizationEnabled"] = self.auth
+        config["common"]["security"]["authorizationEnabled"] = bool(self.token)
+        self.uri = self.grpc_uri = f"http://{HOST}:{config['proxy']['port']}"
+        if files := self.certificates:  # with TLS, Milvus serves REST on a port of its own
+            config["proxy"]["http"]["port"] = next(ports)
+            config["common"]["security"]["tlsMode"] = 2 if self.mutual else 1
+            pems = {"serverPemPath": files.server_cert, "serverKeyPath": files.server_key, "caPemPath": files.ca}
+            config["tls"] = {name: str(path) for name, path in pems.items()}
+            self.uri = f"https://{HOST}:{config['proxy']['http']['port']}"
+            self.grpc_uri = f"https://localhost:{config['proxy']['port']}"
         config["localStorage"]["path"] = str(self.folder / "data")
         config["rocksmq"]["path"] = str(self.folder / "rocksmq")
         config["log"]["file"]["rootPath"] = ""  # log to stdout alone, which is milvus.log

@@ -18,6 +18,7 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from airflow_provider_milvus_rest.testing import MilvusAddress
 
 Make = Callable[..., str]
+SECURE = pytest.mark.parametrize("milvus", ["secure"], indirect=True)
 Read = Callable[[str], dict[Any, dict[str, Any]]]
 
 
@@ -49,7 +50,7 @@ def test_keys_at_the_ends_of_int64(hook: MilvusRestHook, make_collection: Make, 
 
 
 def test_what_the_operator_writes_is_there(
-    connection: MilvusAddress, make_collection: Make, read_back: Read, tmp_path: Path
+    milvus_connection: MilvusAddress, make_collection: Make, read_back: Read, tmp_path: Path
 ) -> None:
     name, rows = make_collection(), entities(2500)
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:1200]))
@@ -62,7 +63,7 @@ def test_what_the_operator_writes_is_there(
 
 
 def test_writing_again_replaces_and_the_last_row_of_a_key_stands(
-    connection: MilvusAddress, make_collection: Make, read_back: Read
+    milvus_connection: MilvusAddress, make_collection: Make, read_back: Read
 ) -> None:
     name, old, new = make_collection(), entities(10, text="old"), entities(10, text="new")
     outputs = MilvusRestUpsertOperator(task_id="a", collection_name=name, entities=old + new).execute({})
@@ -74,22 +75,22 @@ def test_writing_again_replaces_and_the_last_row_of_a_key_stands(
 
 
 def test_another_database(
-    connection: MilvusAddress, hook: MilvusRestHook, pymilvus: MilvusClient, monkeypatch: pytest.MonkeyPatch
+    milvus_connection: MilvusAddress, hook: MilvusRestHook, pymilvus: MilvusClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pymilvus.create_database("other_db")
-    other_client = MilvusClient(uri=connection.uri, token=connection.token, db_name="other_db")
+    other = milvus_connection.client("other_db")
     try:
-        other_client.create_collection("docs", dimension=4, auto_id=False)
+        other.create_collection("docs", dimension=4, auto_id=False)
         row = entities(1)[0]
         assert hook.upsert("docs", row, db_name="other_db").upsert_count == 1
-        in_other = json.loads(connection.connection_json()) | {"schema": "other_db"}
+        in_other = json.loads(milvus_connection.connection_json()) | {"schema": "other_db"}
         monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(in_other))
-        other = MilvusRestHook("other")
-        assert other.list_collections() == ["docs"]
-        assert other.upsert("docs", row).upsert_count == 1
-        assert other.test_connection() == (True, f"Milvus at {connection.uri}: 1 collections in 'other_db'")
+        there = MilvusRestHook("other")
+        assert there.list_collections() == ["docs"]
+        assert there.upsert("docs", row).upsert_count == 1
+        assert there.test_connection() == (True, f"Milvus at {milvus_connection.uri}: 1 collections in 'other_db'")
     finally:
-        other_client.drop_collection("docs")
+        other.drop_collection("docs")
         pymilvus.drop_database("other_db")
 
 
@@ -116,11 +117,13 @@ def test_rows_that_the_server_refuses_fail_and_are_not_written(
     assert read_back(name) == {}
 
 
+@SECURE
 @pytest.mark.parametrize(
     "credentials", [{"login": "root", "password": "hunter2-wrong"}, {"password": "hunter2-wrong"}, {}]
 )
 def test_wrong_credentials(milvus: MilvusAddress, monkeypatch: pytest.MonkeyPatch, credentials: dict[str, str]) -> None:
-    wrong = {"conn_type": "milvus_rest", "host": milvus.uri} | credentials
+    right = {name: value for name, value in milvus.connection().items() if name not in ("login", "password")}
+    wrong = right | credentials
     monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps(wrong))
     hook = MilvusRestHook("wrong")
     with pytest.raises(e.NotAuthenticatedError, match="Check login and password") as caught:
@@ -130,13 +133,14 @@ def test_wrong_credentials(milvus: MilvusAddress, monkeypatch: pytest.MonkeyPatc
     assert hook.test_connection()[0] is False
 
 
+@SECURE
 def test_forbidden(
     milvus: MilvusAddress, pymilvus: Any, make_collection: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = make_collection()
     pymilvus.create_user("bob", "bobs-password")
     try:
-        bob = {"conn_type": "milvus_rest", "host": milvus.uri, "login": "bob", "password": "bobs-password"}
+        bob = milvus.connection() | {"login": "bob", "password": "bobs-password"}
         monkeypatch.setenv("AIRFLOW_CONN_BOB", json.dumps(bob))
         with pytest.raises(e.ForbiddenError, match="Grant the connection's user the privilege"):
             MilvusRestHook("bob").upsert(name, entities(1))

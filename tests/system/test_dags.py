@@ -21,6 +21,8 @@ from pymilvus import MilvusClient
 from airflow_provider_milvus_rest.testing import MilvusAddress
 
 REPO = Path(__file__).parents[2]
+SECURE = pytest.mark.parametrize("milvus", ["secure"], indirect=True)
+PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 
 
 @dataclass
@@ -51,7 +53,10 @@ class Run:
 
 @pytest.fixture
 def run_dag(
-    airflow_db: None, connection: MilvusAddress, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    airflow_db: None,
+    milvus_connection: MilvusAddress,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., Run]:
     def run(path: Path, **environment: str) -> Run:
         monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(path.parent))
@@ -74,6 +79,7 @@ def run_dag(
 DAGS = REPO / "tests" / "dags"
 
 
+@SECURE
 def test_entities_in_every_form_of_xcom(
     run_dag: Callable[..., Run], make_collection: Callable[..., str], read_back: Callable[[str], dict[int, Any]]
 ) -> None:
@@ -89,6 +95,7 @@ def test_entities_in_every_form_of_xcom(
     assert read_back(name) == rows
 
 
+@SECURE
 def test_vectors_stay_out_of_rendered_fields_and_logs(
     run_dag: Callable[..., Run], make_collection: Callable[..., str]
 ) -> None:
@@ -102,6 +109,7 @@ def test_vectors_stay_out_of_rendered_fields_and_logs(
     assert len(run.log) < 20_000
 
 
+@SECURE
 def test_what_cannot_succeed_is_not_retried_and_what_may_is(
     run_dag: Callable[..., Run], make_collection: Callable[..., str], milvus: MilvusAddress
 ) -> None:
@@ -123,8 +131,9 @@ def test_what_cannot_succeed_is_not_retried_and_what_may_is(
     assert run.xcom("bad_row", "upsert_count") == 1
 
 
+@PLAIN
 def test_the_taskflow_example(
-    airflow_db: None, connection: MilvusAddress, monkeypatch: pytest.MonkeyPatch, pymilvus: MilvusClient
+    airflow_db: None, milvus_connection: MilvusAddress, monkeypatch: pytest.MonkeyPatch, pymilvus: MilvusClient
 ) -> None:
     """As a user runs it: ``python example_dags/example_….py``."""
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(REPO / "example_dags"))

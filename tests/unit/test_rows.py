@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, UnsupportedCollectionError
+from airflow_provider_milvus_rest.rows import files as files_module
 from airflow_provider_milvus_rest.rows.encode import encode_entity
-from airflow_provider_milvus_rest.rows.readers import find_files, iter_files
+from airflow_provider_milvus_rest.rows.files import File
+from airflow_provider_milvus_rest.rows.readers import SUFFIXES, iter_files
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+
+
+def find_files(files: Any) -> list[File]:
+    return files_module.find_files(files, SUFFIXES)
+
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(
@@ -113,7 +120,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_files_by_path_glob_folder_and_list(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def names(files: Any) -> list[str]:
-        return [str(path.relative_to(folder)) for path in find_files(files)]
+        return [str(file.path.relative_to(folder)) for file in find_files(files)]
 
     assert names(folder / "b.jsonl") == ["b.jsonl"]
     assert names(str(folder)) == ["a.json", "b.jsonl", "c.NDJSON"]
@@ -122,13 +129,13 @@ def test_files_by_path_glob_folder_and_list(folder: Path, monkeypatch: pytest.Mo
     assert names([f"{folder}/b.jsonl", f"{folder}/*.json*"]) == ["b.jsonl", "a.json"]
     assert names([]) == []
     monkeypatch.chdir(folder)
-    assert find_files("*.json") == [Path("a.json")]
+    assert [file.name for file in find_files("*.json")] == ["a.json"]
 
 
 def test_a_name_that_looks_like_a_glob_but_exists_is_a_path(tmp_path: Path) -> None:
     path = tmp_path / "part[1].jsonl"
     path.touch()
-    assert find_files(path) == [path]
+    assert [file.path for file in find_files(path)] == [path]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_files_that_cannot_be_read(folder: Path, files: Any, error: type[InputEr
 
 def first_error(path: Path) -> InputError:
     try:
-        return next(row.error for row in iter_files([path]) if row.error)
+        return next(row.error for row in iter_files(find_files(path)) if row.error)
     except InputError as error:  # what makes the rest of a file unreadable too
         return error
 
@@ -184,7 +191,10 @@ def test_text_that_is_not_json(tmp_path: Path, name: str, content: bytes, positi
 def test_integers_stay_exact_bom_and_crlf_are_no_data(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"id":9007199254740993}\r\n{"id":18446744073709551617}\r\n \r\n')
-    assert [row.entity for row in iter_files([path])] == [{"id": 9007199254740993}, {"id": 18446744073709551617}]
+    assert [row.entity for row in iter_files(find_files(path))] == [
+        {"id": 9007199254740993},
+        {"id": 18446744073709551617},
+    ]
 
 
 def test_empty_files_have_no_rows(tmp_path: Path) -> None:
