@@ -6,7 +6,9 @@ upserted, and searching, are outside of what this provider does.
 
 from __future__ import annotations
 
+import gzip
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +44,12 @@ def create_collection(name: str) -> None:
     index = client.prepare_index_params()
     index.add_index("vector", index_type="FLAT", metric_type="COSINE")
     client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+
+def write_jsonl(name: str, rows: list[dict[str, Any]]) -> str:
+    """Write rows as JSON Lines into a temporary folder, compressed if the name says so; the path."""
+    path = Path(tempfile.gettempdir()) / "milvus_rest_examples" / name
+    path.parent.mkdir(exist_ok=True)
+    with gzip.open(path, "wt") if path.suffix == ".gz" else path.open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    return str(path)

@@ -43,6 +43,9 @@ _LASTING_FAULTS = {
     "WRONG_VERSION_NUMBER": "This port speaks no TLS: write the connection's host with http://.",
     "BAD_CERTIFICATE": "The server asks for a client certificate: connection fields 'client_cert' and 'client_key'.",
     "CERTIFICATE_REQUIRED": "The server asks for a client certificate: fields 'client_cert' and 'client_key'.",
+    "PEM lib": "Connection fields 'client_cert' and 'client_key' must be PEM files of a certificate and its key.",
+    "KEY_VALUES_MISMATCH": "Connection fields 'client_cert' and 'client_key' do not belong together.",
+    "[X509": "Connection field 'verify' must be a PEM file of certificates.",
     "BadStatusLine": "This port speaks no HTTP. With TLS, Milvus serves REST on a port of its own (proxy.http.port).",
 }
 

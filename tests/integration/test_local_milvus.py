@@ -71,3 +71,19 @@ def test_address_as_a_connection() -> None:
         "login": "root",
         "password": "a:b",
     }
+
+
+def test_servers_run_side_by_side_and_keep_their_data_over_a_crash(tmp_path: Path) -> None:
+    row = {"id": 1, "vector": [0.5] * 4}
+    with LocalMilvus(tmp_path / "a", auth=False) as a, LocalMilvus(auth=False) as b:
+        for server in (a, b):
+            server.client().create_collection("docs", dimension=4, auto_id=False, consistency_level="Strong")
+        a.client().upsert("docs", row)
+        uri = a.uri
+        a.restart()
+        assert a.uri == uri
+        a.client().load_collection("docs")  # after a restart Milvus does so by itself, some seconds later
+        assert [dict(found) for found in a.client().query("docs", filter="id >= 0", output_fields=["*"])] == [row]
+        assert not b.client().query("docs", filter="id >= 0", output_fields=["*"])
+    assert (tmp_path / "a" / "milvus.log").exists()
+    assert running(tmp_path) == []

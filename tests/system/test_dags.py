@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,11 @@ import pytest
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
 
 REPO = Path(__file__).parents[2]
-SECURE = pytest.mark.parametrize("milvus", ["secure"], indirect=True)
-PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
+pytestmark = pytest.mark.parametrize("milvus", ["secure"], indirect=True)
 
 
 @dataclass
@@ -79,7 +75,6 @@ def run_dag(
 DAGS = REPO / "tests" / "dags"
 
 
-@SECURE
 def test_entities_in_every_form_of_xcom(
     run_dag: Callable[..., Run], make_collection: Callable[..., str], read_back: Callable[[str], dict[int, Any]]
 ) -> None:
@@ -95,7 +90,6 @@ def test_entities_in_every_form_of_xcom(
     assert read_back(name) == rows
 
 
-@SECURE
 def test_vectors_stay_out_of_rendered_fields_and_logs(
     run_dag: Callable[..., Run], make_collection: Callable[..., str]
 ) -> None:
@@ -109,7 +103,6 @@ def test_vectors_stay_out_of_rendered_fields_and_logs(
     assert len(run.log) < 20_000
 
 
-@SECURE
 def test_what_cannot_succeed_is_not_retried_and_what_may_is(
     run_dag: Callable[..., Run], make_collection: Callable[..., str], milvus: MilvusAddress
 ) -> None:
@@ -129,19 +122,3 @@ def test_what_cannot_succeed_is_not_retried_and_what_may_is(
     counts = [outputs[f"{name}_count"] for name in ("read", "upsert", "rejected", "unconfirmed")]
     assert counts == [3, 1, 1, 1]
     assert run.xcom("bad_row", "upsert_count") == 1
-
-
-@PLAIN
-def test_the_taskflow_example(
-    airflow_db: None, milvus_connection: MilvusAddress, monkeypatch: pytest.MonkeyPatch, pymilvus: MilvusClient
-) -> None:
-    """As a user runs it: ``python example_dags/example_….py``."""
-    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(REPO / "example_dags"))
-    path = REPO / "example_dags" / "example_milvus_rest_taskflow.py"
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^ +upsert_count: 608$", done.stdout, re.MULTILINE)
-    assert "+ turn a JSON text into Python objects? json.loads, " in done.stdout
-    assert "11 of 12 right answers come first" in done.stdout
-    assert pymilvus.query("stdlib_docs", filter="", output_fields=["count(*)"])[0]["count(*)"] == 608
-    pymilvus.drop_collection("stdlib_docs")

@@ -1,0 +1,127 @@
+"""Files on S3 (moto's server), on file:// and compressed, into a real Milvus."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from moto.server import ThreadedMotoServer
+from pymilvus import MilvusClient
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from airflow_provider_milvus_rest.testing import MilvusAddress
+
+pytestmark = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
+KEYS = {"aws_access_key_id": "moto-key", "aws_secret_access_key": "hunter2-secret", "region_name": "us-east-1"}
+
+
+def entity(key: int) -> dict[str, Any]:
+    return {"id": key, "vector": [key / 8] * 4, "text": f"text {key}"}
+
+
+def lines(*keys: int) -> bytes:
+    return b"".join(json.dumps(entity(key)).encode() + b"\n" for key in keys)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """A bucket with files, and how Airflow's connection reaches it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    client = boto3.client("s3", endpoint_url=url, **KEYS)
+    client.create_bucket(Bucket="bucket")
+    for key, body in {
+        "in/a.jsonl": lines(1, 2),
+        "in/b.jsonl.gz": gzip.compress(lines(3)),
+        "in/c.json": json.dumps([entity(4), entity(5)]).encode(),
+        "in/notes.txt": b"",
+        "in/deeper/d.ndjson": lines(6),
+        "bad/x.jsonl": lines(7) + b"{\n",
+    }.items():
+        client.put_object(Bucket="bucket", Key=key, Body=body)
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def upsert(
+    s3: str,
+    milvus_connection: MilvusAddress,
+    make_collection: Callable[..., str],
+    read_back: Callable[[str], dict[int, Any]],
+    pymilvus: MilvusClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., set[int]]:
+    """Upsert files; the keys that are then in the collection, whose rows are as they should be."""
+    fields = {"login": KEYS["aws_access_key_id"], "password": KEYS["aws_secret_access_key"]}
+    extra = {"endpoint_url": s3, "region_name": "us-east-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_S3", json.dumps(fields | {"conn_type": "aws", "extra": extra}))
+
+    name = make_collection()
+
+    def run(files: Any, source_conn_id: str | None = "s3") -> set[int]:
+        pymilvus.delete(name, filter="id >= 0")
+        upsert = MilvusRestUpsertOperator(
+            task_id="upsert", collection_name=name, files=files, source_conn_id=source_conn_id
+        )
+        outputs = upsert.execute({})
+        rows = read_back(name)
+        assert outputs["upsert_count"] == outputs["read_count"] == len(rows)
+        assert rows == {key: entity(key) for key in rows}
+        return set(rows)
+
+    return run
+
+
+def test_files_on_s3(upsert: Callable[..., set[int]]) -> None:
+    assert upsert("s3://bucket/in/a.jsonl") == {1, 2}
+    assert upsert("s3://bucket/in/*.jsonl*") == {1, 2, 3}
+    assert upsert("s3://bucket/in") == {1, 2, 3, 4, 5}
+    assert upsert("s3://bucket/in/**/*.ndjson") == {6}
+    assert upsert(["s3://bucket/in/c.json", "s3://bucket/in/b.jsonl.gz"]) == {3, 4, 5}
+    assert upsert(ObjectStoragePath("s3://bucket/in/a.jsonl", conn_id="s3"), source_conn_id=None) == {1, 2}
+    assert upsert("s3://s3@bucket/in/a.jsonl", source_conn_id=None) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        ("s3://bucket/nope.jsonl", e.SourceNotFoundError, "^no such file: s3://bucket/nope.jsonl$"),
+        ("s3://bucket/in/*.csv", e.SourceNotFoundError, r"^no file matches s3://bucket/in/\*.csv$"),
+        ("s3://other/in/*.jsonl", e.SourceNotFoundError, "^no file matches"),
+        ("s3://bucket/in/notes.txt", e.InputError, "^s3://bucket/in/notes.txt: the suffix '.txt' is not one of"),
+        ("s3://s3@bucket/bad/x.jsonl", e.InputError, "^s3://bucket/bad/x.jsonl:2: not JSON"),
+        ("gs://bucket/x.jsonl", e.InputError, "^gs://bucket/x.jsonl: no access to this storage: .*gcsfs"),
+        ("zork://bucket/x.jsonl", e.InputError, "^zork://bucket/x.jsonl: no access to this storage"),
+    ],
+)
+def test_what_is_wrong_with_a_remote_file(
+    upsert: Callable[..., set[int]], files: str, error: type[e.InputError], message: str
+) -> None:
+    with pytest.raises(e.InputError, match=message) as caught:
+        upsert(files)
+    assert isinstance(caught.value, error)
+    assert isinstance(caught.value, AirflowFailException) is not isinstance(caught.value, e.SourceNotFoundError)
+
+
+def test_local_files_as_uri_and_compressed(upsert: Callable[..., set[int]], tmp_path: Path) -> None:
+    (tmp_path / "1.jsonl.gz").write_bytes(gzip.compress(lines(1)))
+    (tmp_path / "2.jsonl.bz2").write_bytes(bz2.compress(lines(2)))
+    (tmp_path / "3.ndjson.xz").write_bytes(lzma.compress(lines(3)))
+    (tmp_path / "4.json.gz").write_bytes(gzip.compress(json.dumps([entity(4)]).encode()))
+    with zipfile.ZipFile(tmp_path / "5.jsonl.zip", "w") as archive:
+        archive.writestr("whatever", lines(5))
+    (tmp_path / "6.jsonl").write_bytes(lines(6))
+    assert upsert(tmp_path, None) == {1, 2, 3, 4, 5, 6}
+    assert upsert(f"file://{tmp_path}/*.gz", None) == {1, 4}
