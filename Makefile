@@ -20,7 +20,7 @@ lint: install
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-install: .venv/installed .airflow/airflow.db
+install: .venv/installed .airflow/airflow.db .airflow/env.sh
 
 .venv/installed: requirements/airflow-3.3.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,11 @@ install: .venv/installed .airflow/airflow.db
 
 .airflow/airflow.db: .venv/installed
 	.venv/bin/airflow db migrate
+
+# To run the examples from a shell: see the README.
+.airflow/env.sh: Makefile .airflow/airflow.db
+	printf 'export %s\n' AIRFLOW_HOME=$(AIRFLOW_HOME) AIRFLOW__CORE__DAGS_FOLDER=$(AIRFLOW__CORE__DAGS_FOLDER) \
+		AIRFLOW__CORE__LOAD_EXAMPLES=False 'PATH=$(CURDIR)/.venv/bin:$$PATH' > $@
 
 # Pins what pyproject.toml leaves open.
 lock:

@@ -95,7 +95,8 @@ def standalone(
 
         def call(*arguments: str) -> Any:
             done = subprocess.run([AIRFLOW, *arguments, "--output", "json"], capture_output=True, text=True, check=True)
-            return json.loads(done.stdout[done.stdout.index("[") :])
+            output = re.search(r"^\[[{\]](.|\n)*", done.stdout, re.MULTILINE)  # after whatever is logged
+            return json.loads(output[0]) if output else None
 
         yield call
     finally:
