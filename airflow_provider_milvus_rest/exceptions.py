@@ -63,10 +63,36 @@ class InputError(MilvusRestError, ValueError):
         self.position = position
 
 
+class RowError(InputError):
+    """A row cannot be stored exactly as it is. A retry does not help.
+
+    :param reason: why, as the rejects file says it.
+    :param field: the field at fault, if it is one.
+    :param key: the row's primary key, if it has one.
+    :param code: Milvus's code, if it was the server that refused the row.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        position: str | None = None,
+        field: str | None = None,
+        key: int | str | None = None,
+        code: int | None = None,
+    ) -> None:
+        super().__init__(f"field {field!r} {reason}" if field else reason, position=position)
+        self.reason, self.field, self.key, self.code = reason, field, key, code
+
+
 class SourceNotFoundError(InputError):
     """A file or folder does not exist, or a glob matches nothing. A retry helps if it arrives late."""
 
     retryable = True
+
+
+class RowsRejectedError(MilvusRestError):
+    """More rows are rejected than may be; names the first ones. A retry does not help."""
 
 
 class UnsupportedCollectionError(MilvusRestError):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
 
-from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError, InputError, MilvusRestError
+from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError, InputError, MilvusRestError, RowError
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES, ingest
+from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES, Ingest
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from airflow_provider_milvus_rest.rows.encode import encode_entity
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Row, iter_entities
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 
@@ -37,7 +38,7 @@ class MilvusRestHook(BaseHook):
         super().__init__(**kwargs)
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
-        self._schemas: dict[tuple[str, str | None], CollectionSchema] = {}
+        self._schemas: dict[tuple[str, str | None], tuple[CollectionSchema, RowEncoder]] = {}
 
     def get_conn(self) -> MilvusRestClient:
         """The client for the connection, made once.
@@ -83,21 +84,22 @@ class MilvusRestHook(BaseHook):
         :param data: one entity (a dict of field names and values) or a list of them, each with its own primary key.
         :param db_name: the database; the connection's if not given.
         :return: the count and the primary keys Milvus acknowledged, in the order of ``data``.
-        :raises InputError: before anything is sent: an entity that cannot be sent, or two with one primary key.
+        :raises RowError: before anything is sent: an entity that cannot be stored exactly as it is, or two with one
+            primary key.
         """
         with final_errors():
             single = isinstance(data, Mapping)
             if not single and not isinstance(data, (list, tuple)):
                 raise InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
-            schema = self._schema(collection_name, db_name)
+            schema, encoder = self._described(collection_name, db_name)
             seen: dict[Key, str] = {}
             encoded = []
             for row in iter_entities([data] if single else data):
-                encoded.append(encode_entity(row.entity, row.position))
-                key = schema.key_of(row.entity, row.position)
+                key, text = encoder.encode(row.entity, row.position)
                 if key in seen:
-                    raise InputError(f"has the primary key {key!r}, as has {seen[key]}", position=row.position)
+                    raise RowError(f"has the primary key {key!r}, as has {seen[key]}", position=row.position, key=key)
                 seen[key] = row.position
+                encoded.append(text)
             if not encoded:
                 return UpsertResult(upsert_count=0, upsert_ids=[])
             request = UpsertRequest(
@@ -113,6 +115,9 @@ class MilvusRestHook(BaseHook):
         db_name: str | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        on_reject: Literal["fail", "skip"] = "fail",
+        max_rejects: int | None = None,
+        rejects_file: Any = None,
         report: IngestReport | None = None,
     ) -> IngestReport:
         """Upsert any number of entities, streaming them in requests of limited size.
@@ -124,26 +129,37 @@ class MilvusRestHook(BaseHook):
         :param db_name: the database; the connection's if not given.
         :param batch_size: rows in a request, at most.
         :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
+        :param on_reject: what a row that cannot be stored exactly as it is does: ``"fail"`` raises, ``"skip"`` writes
+            it into ``rejects_file`` and goes on.
+        :param max_rejects: with ``"skip"``: raise when more rows than that are rejected; None for no limit.
+        :param rejects_file: with ``"skip"``: a ``pathlib.Path`` or ``ObjectStoragePath`` to write, see
+            :class:`~airflow_provider_milvus_rest.ingest.rejects.Rejects`.
         :param report: the report to fill; it stays true if this raises. A new one if not given.
         :return: the report.
+        :raises RowsRejectedError: naming the first of the rejected rows.
         """
         report = IngestReport() if report is None else report
         with final_errors():
             for name, value in (("batch_size", batch_size), ("max_request_bytes", max_request_bytes)):
                 if type(value) is not int or value < 1:
                     raise InputError(f"{name} must be an int of at least 1, not {value!r}")
-            schema = self._schema(collection_name, db_name)
+            check_reject_options(on_reject, max_rejects, rejects_file)
+            schema, encoder = self._described(collection_name, db_name)
+            run = Ingest(
+                self.get_conn(),
+                schema,
+                encoder,
+                report,
+                Rejects(rejects_file, max_rejects),
+                batch_size=batch_size,
+                max_request_bytes=max_request_bytes,
+            )
             try:
-                ingest(
-                    self.get_conn(),
-                    schema,
-                    _positioned(rows),
-                    report,
-                    batch_size=batch_size,
-                    max_request_bytes=max_request_bytes,
-                )
+                run.run(_positioned(rows))
             finally:
                 self.log.info("Collection %s: %s", schema.name, report.summary())
+                if report.rejects_path:
+                    self.log.warning("Rejected rows are in %s", report.rejects_path)
         report.check()
         return report
 
@@ -172,13 +188,12 @@ class MilvusRestHook(BaseHook):
         settings = self.get_conn().settings
         return True, f"Milvus at {settings.base_url}: {len(names)} collections in {settings.database or 'default'!r}"
 
-    def _schema(self, collection_name: str, db_name: str | None) -> CollectionSchema:
+    def _described(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
         """Described once a hook. A collection that cannot be upserted into raises here, before a row is read."""
         name = (collection_name, db_name)
         if name not in self._schemas:
             schema = self.describe_collection(collection_name, db_name)
-            schema.primary_key  # noqa: B018  # raises if rows cannot be upserted by key
-            self._schemas[name] = schema
+            self._schemas[name] = schema, RowEncoder(schema)
         return self._schemas[name]
 
     def _database(self, db_name: str | None) -> str | None:
@@ -192,6 +207,21 @@ class MilvusRestHook(BaseHook):
 def _check_name(parameter: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{parameter} must be a non-empty str, not {value!r:.60}")
+
+
+def check_reject_options(on_reject: Any, max_rejects: Any, rejects_path: Any) -> None:
+    """Refuse options that do not go together.
+
+    :raises InputError: saying which.
+    """
+    if on_reject not in ("fail", "skip"):
+        raise InputError(f"on_reject must be 'fail' or 'skip', not {on_reject!r:.60}")
+    if on_reject == "skip" and rejects_path is None:
+        raise InputError("on_reject='skip' needs a place for the rows that it skips: give rejects_path")
+    if on_reject == "fail" and (rejects_path is not None or max_rejects is not None):
+        raise InputError("max_rejects and rejects_path go with on_reject='skip'")
+    if max_rejects is not None and (type(max_rejects) is not int or max_rejects < 0):
+        raise InputError(f"max_rejects must be an int of at least 0, or None, not {max_rejects!r:.60}")
 
 
 def _positioned(rows: Iterable[Any]) -> Iterator[Row]:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from airflow_provider_milvus_rest.rows.schema import Key
+
+
+@dataclass
+class Pending:
+    """A row on its way: its key and text, where it came from, and the row of its key that it took the place of."""
+
+    key: Key
+    text: bytes
+    position: str
+    earlier: Pending | None = None
 
 
 class Batch:
@@ -15,34 +27,25 @@ class Batch:
     def __init__(self, max_rows: int, max_bytes: int) -> None:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
-        self._rows: dict[Key, bytes] = {}
-        self.size = 0
-        """Bytes of the encoded rows and of the commas between them."""
+        self._rows: dict[Key, Pending] = {}
+        # Rows that were replaced are kept, so they count too.
+        self._held = 0
+        self._bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def rows(self) -> list[bytes]:
-        """The encoded rows, in order."""
-        return list(self._rows.values())
-
-    def has_room(self, encoded: bytes) -> bool:
+    def has_room(self, row: Pending) -> bool:
         """Whether one more row fits. An empty batch has room for any: a row too large still goes, alone."""
-        if not self._rows:
-            return True
-        return len(self._rows) < self._max_rows and self.size + len(encoded) + 1 <= self._max_bytes
+        return not self._held or (self._held < self._max_rows and self._bytes + len(row.text) + 1 <= self._max_bytes)
 
-    def add(self, key: Key, encoded: bytes) -> bool:
+    def add(self, row: Pending) -> bool:
         """Add a row; True if it took the place of an earlier row with its key."""
-        replaced = self._rows.pop(key, None)
-        if replaced is not None:
-            self.size -= len(replaced) + 1
-        self._rows[key] = encoded
-        self.size += len(encoded) + 1
-        return replaced is not None
+        row.earlier = self._rows.pop(row.key, None)
+        self._rows[row.key] = row
+        self._held += 1
+        self._bytes += len(row.text) + 1
+        return row.earlier is not None
 
-    def clear(self) -> None:
-        """Empty the batch for the next request."""
-        self._rows = {}
-        self.size = 0
+    def take(self) -> list[Pending]:
+        """The rows, in order; the batch is empty then."""
+        rows = list(self._rows.values())
+        self._rows, self._held, self._bytes = {}, 0, 0
+        return rows

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
 
 from airflow_provider_milvus_rest.exceptions import InputError
-from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, final_errors
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, check_reject_options, final_errors
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES
 from airflow_provider_milvus_rest.rows.files import Files, find_files
@@ -39,6 +42,11 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param db_name: the database; the connection's if not given. (templated)
     :param batch_size: rows in a request, at most.
     :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
+    :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
+        error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and goes on.
+    :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
+    :param rejects_path: with ``"skip"``: a folder, local or a URI, for a file of rejected rows of each try of a task.
+        Its path is the output ``rejects_path``; mend the rows and give it as ``files``. (templated)
     :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
     :param milvus_rest_conn_id: the Airflow connection. (templated)
 
@@ -46,7 +54,14 @@ class MilvusRestUpsertOperator(BaseOperator):
         running the task again is safe, since an upsert by key can be repeated.
     """
 
-    template_fields: Sequence[str] = ("collection_name", "db_name", "files", "source_conn_id", "milvus_rest_conn_id")
+    template_fields: Sequence[str] = (
+        "collection_name",
+        "db_name",
+        "files",
+        "source_conn_id",
+        "rejects_path",
+        "milvus_rest_conn_id",
+    )
     ui_color = "#c6eafb"
 
     def __init__(
@@ -59,6 +74,9 @@ class MilvusRestUpsertOperator(BaseOperator):
         db_name: str | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        on_reject: Literal["fail", "skip"] = "fail",
+        max_rejects: int | None = None,
+        rejects_path: str | Path | None = None,
         return_ids: bool = False,
         milvus_rest_conn_id: str = MilvusRestHook.default_conn_name,
         **kwargs: Any,
@@ -70,6 +88,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         if source_conn_id is not None and files is None:
             raise InputError(f"Task {self.task_id!r}: source_conn_id is the storage's connection and goes with files.")
         _refuse_text(entities)
+        check_reject_options(on_reject, max_rejects, rejects_path)
         self.collection_name = collection_name
         self.entities = entities
         self.files = files
@@ -77,6 +96,9 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.db_name = db_name
         self.batch_size = batch_size
         self.max_request_bytes = max_request_bytes
+        self.on_reject = on_reject
+        self.max_rejects = max_rejects
+        self.rejects_path = rejects_path
         self.return_ids = return_ids
         self.milvus_rest_conn_id = milvus_rest_conn_id
         # A template field would do this by itself, and render a copy of every vector into the database.
@@ -93,12 +115,16 @@ class MilvusRestUpsertOperator(BaseOperator):
         try:
             with final_errors():
                 rows = self._rows(context)
+                rejects_file = self._rejects_file(context)
             self.hook.ingest(
                 self.collection_name,
                 rows,
                 db_name=self.db_name,
                 batch_size=self.batch_size,
                 max_request_bytes=self.max_request_bytes,
+                on_reject=self.on_reject,
+                max_rejects=self.max_rejects,
+                rejects_file=rejects_file,
                 report=report,
             )
         except BaseException:
@@ -116,6 +142,16 @@ class MilvusRestUpsertOperator(BaseOperator):
             self.log.info("Reading %d files: %s", len(files), ", ".join(file.name for file in files[:10]))
             return iter_files(files)
         return iter_entities(_iter_entities(self.entities, context))
+
+    def _rejects_file(self, context: Context) -> Any:
+        """A file for this try of this task instance alone, since object stores cannot append to one."""
+        if self.rejects_path is None:
+            return None
+        folder = str(self.rejects_path)
+        path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
+        ti = context.get("ti")
+        parts = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (self.task_id, uuid4().hex)
+        return path / (re.sub(r"[^\w.+-]", "_", "__".join(map(str, parts))) + ".jsonl")
 
     def _push(self, context: Context, outputs: dict[str, Any]) -> None:
         """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""

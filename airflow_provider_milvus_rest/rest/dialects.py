@@ -77,7 +77,9 @@ class V1:
             name=collection_name,
             db_name=db_name,
             dynamic=data["enableDynamicField"],
-            fields_=tuple(self._field(field) for field in data["fields"]),
+            before_2_3_13=not any("partitionKey" in field for field in data["fields"]),
+            # Versions before 2.4.17 may list the field that holds the dynamic ones.
+            fields_=tuple(self._field(field) for field in data["fields"] if field["name"] != "$meta"),
         )
 
     def read_names(self, data: Any) -> list[str]:
@@ -99,6 +101,10 @@ class V1:
             size=int(match[2]) if match[2] else None,
             primary_key=field["primaryKey"],
             auto_id=field.get("autoId", False),
+            nullable=field.get("nullable", False),
+            has_default=field.get("defaultValue") is not None,
+            function_output=field.get("isFunctionOutput", False),
+            element_type=field.get("elementType"),
         )
 
 

@@ -6,19 +6,22 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.files import File
+
+REJECT = "$reject"
+"""The key under which a rejects file says why a row is in it; left out when such a file is read."""
 
 
 class Row(NamedTuple):
     """An entity and where it came from: ``path:line``, ``path[index]`` or ``[index]``.
 
-    ``error`` says why there is no entity, where the source's text could not be read as one.
+    ``error`` says why the entity is only the source's text, where that could not be read as one.
     """
 
     position: str
     entity: Any
-    error: InputError | None = None
+    error: RowError | None = None
 
 
 def iter_entities(entities: Iterable[Any]) -> Iterator[Row]:
@@ -39,10 +42,13 @@ def _read_lines(file: File) -> Iterator[Row]:
         for number, line in enumerate(lines, 1):
             if not line.isspace():
                 position = f"{file.name}:{number}"
+                text = line.rstrip(b"\r\n")
                 try:
-                    yield Row(position, _parse(line.rstrip(b"\r\n")))
+                    entity = _parse(text)
                 except ValueError as error:
-                    yield Row(position, None, InputError(f"not JSON: {_reason(error)}", position=position))
+                    yield Row(position, text, RowError(f"not JSON: {_reason(error)}", position=position))
+                else:
+                    yield Row(position, _without_reject(entity))
 
 
 def _read_document(file: File) -> Iterator[Row]:
@@ -61,14 +67,20 @@ def _read_document(file: File) -> Iterator[Row]:
                 hint = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
         raise InputError(f"not JSON: {_reason(error)}{hint}", position=position) from None
     if isinstance(document, dict):
-        yield Row(f"{file.name}[0]", document)
+        yield Row(f"{file.name}[0]", _without_reject(document))
     elif isinstance(document, list):
         for index, entity in enumerate(document):
-            yield Row(f"{file.name}[{index}]", entity)
+            yield Row(f"{file.name}[{index}]", _without_reject(entity))
     else:
         raise InputError(
             f"the document is a {type(document).__name__}, not an array of objects or one object", position=file.name
         )
+
+
+def _without_reject(entity: Any) -> Any:
+    if isinstance(entity, dict):
+        entity.pop(REJECT, None)
+    return entity
 
 
 def _parse(text: bytes) -> Any:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_milvus_rest.exceptions import InputError, UnsupportedCollectionError, excerpt
+from airflow_provider_milvus_rest.exceptions import UnsupportedCollectionError
 
 Key = int | str
 _KEY_TYPES: dict[str, type[int] | type[str]] = {"Int64": int, "VarChar": str}
-_INT64 = range(-(2**63), 2**63)
 
 
 class FieldSchema(BaseModel):
-    """One field. ``type`` is Milvus's name without parameters; ``size`` is the dim or the maximum length in bytes."""
+    """One field.
+
+    ``type`` is Milvus's name without parameters; ``size`` is the dim, or the maximum length in bytes of UTF-8;
+    ``element_type`` is an Array's, where the server tells it. ``function_output`` fields are filled by the server.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,6 +26,10 @@ class FieldSchema(BaseModel):
     size: int | None = None
     primary_key: bool = False
     auto_id: bool = False
+    nullable: bool = False
+    has_default: bool = False
+    function_output: bool = False
+    element_type: str | None = None
 
 
 class CollectionSchema(BaseModel):
@@ -36,6 +41,8 @@ class CollectionSchema(BaseModel):
     db_name: str | None = None
     fields_: tuple[FieldSchema, ...]
     dynamic: bool = False
+    before_2_3_13: bool = False
+    """Whether the server is older than Milvus 2.3.13, as far as its description tells."""
 
     @cached_property
     def primary_key(self) -> FieldSchema:
@@ -61,28 +68,3 @@ class CollectionSchema(BaseModel):
     def key_type(self) -> type[int] | type[str]:
         """``int`` or ``str``."""
         return _KEY_TYPES[self.primary_key.type]
-
-    def key_of(self, entity: Mapping[str, Any], position: str | None = None) -> Key:
-        """The entity's primary key, exactly as given.
-
-        :raises InputError: it is missing, of another type (a bool is no int), or beyond 64 bits.
-        """
-        name, kind = self.primary_key.name, self.key_type
-        if name not in entity:
-            found = ", ".join(repr(key) for key in list(entity)[:10])
-            raise InputError(
-                f"the primary key {name!r} is missing; the row has {found or 'no fields'}", position=position
-            )
-        key = entity[name]
-        if type(key) is not kind:
-            raise InputError(
-                f"the primary key {name!r} must be {_article(kind)}, not {type(key).__name__} {excerpt(repr(key), 60)}",
-                position=position,
-            )
-        if isinstance(key, int) and key not in _INT64:
-            raise InputError(f"the primary key {name!r} is beyond 64 bits: {key}", position=position)
-        return key
-
-
-def _article(kind: type) -> str:
-    return "an int (Int64)" if kind is int else "a str (VarChar)"

@@ -107,16 +107,6 @@ def test_an_autoid_collection(hook: MilvusRestHook, make_collection: Make, read_
         hook.upsert(name, entities(1))
 
 
-def test_rows_that_the_server_refuses_fail_and_are_not_written(
-    hook: MilvusRestHook, make_collection: Make, read_back: Read
-) -> None:
-    name, rows = make_collection(), entities(3)
-    rows[1]["vector"] = [1.0]
-    with pytest.raises(e.DataRefusedError, match="code 1804"):
-        hook.upsert(name, rows)
-    assert read_back(name) == {}
-
-
 @SECURE
 @pytest.mark.parametrize(
     "credentials", [{"login": "root", "password": "hunter2-wrong"}, {"password": "hunter2-wrong"}, {}]

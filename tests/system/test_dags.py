@@ -117,7 +117,7 @@ def test_what_cannot_succeed_is_not_retried_and_what_may_is(
     assert {run.ti(task_id).state for task_id in tries} == {"failed"}
     assert "NotAuthenticatedError: Milvus says: user hasn't authenticated. Check login and password" in run.log
     assert "hunter2" not in run.log
-    assert "[2]: the primary key 'id' must be an int (Int64), not str 'x'" in run.log
+    assert "[2]: field 'id' must be an int (Int64), not str 'x'" in run.log
     outputs = run.xcom("bad_row")
     counts = [outputs[f"{name}_count"] for name in ("read", "upsert", "rejected", "unconfirmed")]
     assert counts == [3, 1, 1, 1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -7,18 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.ingest.batches import Batch
+from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.run import ingest
+from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import iter_entities
 from tests.servers import UPSERT, Reply, ScriptedServer, accept
 
 
-def run(server: ScriptedServer, rows: Any, report: IngestReport, **options: int) -> None:
+def entity(key: Any, text: str = "x") -> dict[str, Any]:
+    return {"id": key, "vector": [0.5] * 4, "text": text}
+
+
+def run(
+    server: ScriptedServer, rows: Any, report: IngestReport, rejects: Rejects | None = None, **options: int
+) -> None:
     with MilvusRestClient(ConnectionSettings.from_connection(host=server.url)[0]) as client:
-        ingest(client, client.describe_collection("docs"), iter_entities(rows), report, **options)
+        schema = client.describe_collection("docs")
+        Ingest(client, schema, RowEncoder(schema), report, rejects or Rejects(), **options).run(iter_entities(rows))
 
 
 def sent(server: ScriptedServer) -> list[list[dict[str, Any]]]:
@@ -33,37 +43,44 @@ def sent(server: ScriptedServer) -> list[list[dict[str, Any]]]:
 def test_batches_keep_their_limits_and_the_last_row_of_a_key(
     rows: list[tuple[int, bytes]], max_rows: int, max_bytes: int
 ) -> None:
-    batch, duplicates, sent = Batch(max_rows, max_bytes), 0, []
-    for key, encoded in [*rows, (99, b"!" * 99)]:  # the last one has no room
-        if not batch.has_room(encoded):
-            assert len(batch) == 1 or (len(batch) <= max_rows and sum(map(len, batch.rows)) <= max_bytes)
-            assert batch.size == sum(len(row) + 1 for row in batch.rows)
-            sent.extend(batch.rows)
-            batch.clear()
-        duplicates += batch.add(key, encoded)
-    assert len(sent) + duplicates == len(rows)
-    assert sent[-1] == rows[-1][1]
+    batch, duplicates, last = Batch(max_rows, max_bytes), 0, dict(rows)
+    sent: dict[int, bytes] = {}
+    held: list[bytes] = []
+    for key, text in [*rows, (99, b"!" * 99)]:  # the last one has no room
+        row = Pending(key, text, "")
+        if not batch.has_room(row):
+            assert len(held) == 1 or (len(held) <= max_rows and sum(len(text) + 1 for text in held) <= max_bytes)
+            taken = batch.take()
+            assert len(taken) == len({row.key for row in taken})
+            sent |= {row.key: row.text for row in taken}
+            duplicates += len(held) - len(taken)
+            held = []
+        held.append(text)
+        batch.add(row)
+    assert sent == last
+    assert duplicates >= 0
 
 
 def test_rows_go_in_order_and_in_batches(server: ScriptedServer) -> None:
     report = IngestReport(upsert_ids=[])
-    run(server, [{"id": i} for i in range(5)], report, batch_size=2)
-    assert sent(server) == [[{"id": 0}, {"id": 1}], [{"id": 2}, {"id": 3}], [{"id": 4}]]
+    rows = [entity(i) for i in range(5)]
+    run(server, rows, report, batch_size=2)
+    assert sent(server) == [rows[:2], rows[2:4], rows[4:]]
     assert (report.read_count, report.upsert_count, report.request_count) == (5, 5, 3)
     assert report.upsert_ids == [0, 1, 2, 3, 4]
-    assert report.bytes_sent == 5 * len('{"id":0},')
+    assert report.bytes_sent == 5 * len(json.dumps(rows[0], separators=(",", ":")) + ",")
 
 
 def test_a_row_larger_than_a_request_goes_alone(server: ScriptedServer) -> None:
-    rows = [{"id": 0}, {"id": 1, "text": "x" * 100}, {"id": 2}, {"id": 3}]
-    run(server, rows, IngestReport(), max_request_bytes=50)
+    rows = [entity(0), entity(1, "x" * 64), entity(2), entity(3)]
+    run(server, rows, IngestReport(), max_request_bytes=105)
     assert sent(server) == [[rows[0]], [rows[1]], rows[2:]]
 
 
 def test_the_last_row_of_a_key_is_sent(server: ScriptedServer) -> None:
     report = IngestReport()
-    run(server, [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}, {"id": 1, "text": "c"}], report)
-    assert sent(server) == [[{"id": 2, "text": "b"}, {"id": 1, "text": "c"}]]
+    run(server, [entity(1, "a"), entity(2, "b"), entity(1, "c")], report)
+    assert sent(server) == [[entity(2, "b"), entity(1, "c")]]
     assert (report.read_count, report.upsert_count, report.duplicate_count) == (3, 2, 1)
     report.check()
 
@@ -71,8 +88,8 @@ def test_the_last_row_of_a_key_is_sent(server: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     ("spoiled", "failing", "counts"),
     [  # read, upserted, rejected, unconfirmed
-        (7, None, (8, 6, 1, 1)),
-        (0, None, (1, 0, 1, 0)),
+        (7, None, (9, 6, 1, 2)),  # it goes on checking for the length of a batch, and sends no more
+        (0, None, (2, 0, 1, 1)),
         (None, 1, (3, 0, 0, 3)),
         (None, 2, (5, 2, 0, 3)),
         (None, 5, (10, 8, 0, 2)),
@@ -81,13 +98,13 @@ def test_the_last_row_of_a_key_is_sent(server: ScriptedServer) -> None:
 def test_the_sum_holds_wherever_it_fails(
     server: ScriptedServer, spoiled: int | None, failing: int | None, counts: tuple[int, ...]
 ) -> None:
-    rows: list[dict[str, Any]] = [{"id": i} for i in range(10)]
+    rows: list[dict[str, Any]] = [entity(i) for i in range(10)]
     if spoiled is not None:
         rows[spoiled]["id"] = "spoiled"
     if failing:
         server.script(UPSERT, *[accept] * (failing - 1), Reply({"code": 65535, "message": "no"}))
     report = IngestReport()
-    with pytest.raises(e.InputError if failing is None else e.ServerError):
+    with pytest.raises(e.RowsRejectedError if failing is None else e.ServerError):
         run(server, rows, report, batch_size=2)
     assert (report.read_count, report.upsert_count, report.rejected_count, report.unconfirmed_count) == counts
     report.check()
@@ -95,7 +112,7 @@ def test_the_sum_holds_wherever_it_fails(
 
 def test_the_sum_holds_when_the_source_fails(server: ScriptedServer) -> None:
     def rows() -> Any:
-        yield {"id": 1}
+        yield entity(1)
         raise RuntimeError("the source")
 
     report = IngestReport()

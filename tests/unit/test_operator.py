@@ -14,6 +14,10 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, described
 
 
+def entity(key: Any) -> dict[str, Any]:
+    return {"id": key, "vector": [0.5] * 4, "text": "x"}
+
+
 @pytest.fixture
 def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
@@ -31,6 +35,15 @@ def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"entities": [], "files": "x.jsonl"}, "exactly one"),
         ({"entities": "{{ ti.xcom_pull('embed') }}"}, "give task.output"),
         ({"entities": b"[]"}, "must not be text"),
+        ({"entities": [], "source_conn_id": "s3"}, "source_conn_id is the storage's connection and goes with files"),
+        ({"entities": [], "on_reject": "ignore"}, "on_reject must be 'fail' or 'skip', not 'ignore'"),
+        ({"entities": [], "on_reject": "skip"}, "on_reject='skip' needs a place"),
+        ({"entities": [], "rejects_path": "/tmp"}, "go with on_reject='skip'"),
+        ({"entities": [], "max_rejects": 5}, "go with on_reject='skip'"),
+        (
+            {"entities": [], "on_reject": "skip", "rejects_path": "/tmp", "max_rejects": -1},
+            "max_rejects must be an int",
+        ),
     ],
 )
 def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[str, Any], message: str) -> None:
@@ -42,8 +55,6 @@ def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[s
     ("arguments", "message"),
     [
         ({"entities": 5}, "a dict or an iterable of dicts, not int"),
-        ({"entities": [{"id": 1}, 5]}, r"\[1\]: a row must be an object"),
-        ({"entities": [[0.1, 0.2]]}, r"\[0\]: a row must be an object \(dict\) .* not float"),
         ({"files": 5}, "files must be a path"),
         ({"entities": [], "collection_name": ""}, "collection_name must be a non-empty str"),
         ({"entities": [], "collection_name": None}, "collection_name must be a non-empty str"),
@@ -62,7 +73,7 @@ def test_a_file_that_is_late_may_be_retried_and_one_that_is_broken_not(upsert: A
     with pytest.raises(e.SourceNotFoundError) as late:
         upsert(files=tmp_path / "x.jsonl").execute({})
     (tmp_path / "x.jsonl").write_text("{")
-    with pytest.raises(e.InputError, match=r"x\.jsonl:1: not JSON") as broken:
+    with pytest.raises(e.RowsRejectedError, match=r"x\.jsonl:1: not JSON") as broken:
         upsert(files=tmp_path / "x.jsonl").execute({})
     assert not isinstance(late.value, AirflowFailException)
     assert isinstance(broken.value, AirflowFailException)
@@ -82,9 +93,9 @@ def test_an_autoid_collection_is_refused_before_a_row_is_read(server: ScriptedSe
 def test_errors_keep_their_class_message_and_codes_when_made_final(server: ScriptedServer, upsert: Any) -> None:
     server.script(UPSERT, Reply({"code": 1804, "message": "no"}), Reply({"code": 8, "message": "slow"}))
     with pytest.raises(e.DataRefusedError) as final:
-        upsert(entities={"id": 1}).execute({})
+        MilvusRestHook().upsert("docs", entity(1))
     with pytest.raises(e.OverloadedError) as passing:
-        upsert(entities={"id": 1}).execute({})
+        upsert(entities=entity(1)).execute({})
     assert isinstance(final.value, AirflowFailException)
     assert (final.value.code, final.value.http_status) == (1804, 200)
     assert str(final.value) == "Milvus says: no. [Milvus code 1804]"
@@ -99,7 +110,7 @@ def test_nothing_to_do_is_a_success(server: ScriptedServer, upsert: Any, entitie
 
 
 def test_outputs(server: ScriptedServer, upsert: Any) -> None:
-    outputs = upsert(entities=({"id": i % 3} for i in range(5)), batch_size=2, return_ids=True).execute({})
+    outputs = upsert(entities=(entity(i % 3) for i in range(5)), batch_size=2, return_ids=True).execute({})
     assert isinstance(outputs.pop("duration_seconds"), float)
     assert outputs == {
         "read_count": 5,
@@ -110,7 +121,7 @@ def test_outputs(server: ScriptedServer, upsert: Any) -> None:
         "resumed_count": 0,
         "request_count": 3,
         "retry_count": 0,
-        "bytes_sent": 45,
+        "bytes_sent": 5 * len('{"id":0,"vector":[0.5,0.5,0.5,0.5],"text":"x"},'),
         "rejects_path": None,
         "upsert_ids": [0, 1, 2, 0, 1],
     }
@@ -119,16 +130,16 @@ def test_outputs(server: ScriptedServer, upsert: Any) -> None:
 def test_outputs_of_a_failure_are_pushed_and_the_error_is_the_first_one(
     server: ScriptedServer, upsert: Any, mocker: MockerFixture
 ) -> None:
-    server.script(UPSERT, Reply({"code": 1804, "message": "no"}))
+    server.script(UPSERT, Reply({"code": 8, "message": "slow"}))
     pushed: dict[str, Any] = {}
     ti = mocker.Mock(xcom_push=pushed.__setitem__)
-    with pytest.raises(e.DataRefusedError):
-        upsert(entities=[{"id": 1}]).execute({"ti": ti})
+    with pytest.raises(e.OverloadedError):
+        upsert(entities=[entity(1)]).execute({"ti": ti})
     assert (pushed["read_count"], pushed["upsert_count"], pushed["unconfirmed_count"]) == (1, 0, 1)
     assert pushed["return_value"]["read_count"] == 1
     ti = mocker.Mock(xcom_push=mocker.Mock(side_effect=ConnectionError))
-    with pytest.raises(e.DataRefusedError):
-        upsert(entities=[{"id": 1}]).execute({"ti": ti})
+    with pytest.raises(e.OverloadedError):
+        upsert(entities=[entity(1)]).execute({"ti": ti})
 
 
 def test_the_upstream_task_is_upstream() -> None:
@@ -151,9 +162,10 @@ def test_the_upstream_task_is_upstream() -> None:
 def test_hook_upsert_refuses_before_sending(server: ScriptedServer, upsert: Any) -> None:
     hook = MilvusRestHook()
     for data, message in (
-        ([{"id": 1}, {"id": "2"}], r"\[1\]: the primary key 'id' must be an int"),
-        ([{"id": 1}, {"id": 1}], r"\[1\]: has the primary key 1, as has \[0\]"),
-        ([{"id": 1}, None], r"\[1\]: a row must be an object"),
+        ([entity(1), entity("2")], r"^\[1\]: field 'id' must be an int \(Int64\), not str '2'$"),
+        ([entity(1), entity(1)], r"\[1\]: has the primary key 1, as has \[0\]"),
+        ([entity(1), None], r"\[1\]: a row must be an object"),
+        ([entity(1) | {"text": None}], r"\[0\]: field 'text' is null, but must be a str"),
         ("text", "data must be one entity"),
     ):
         with pytest.raises(e.InputError, match=message):

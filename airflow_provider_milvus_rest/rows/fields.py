@@ -1,0 +1,309 @@
+"""What each field type takes: a value in, its exact JSON text out, or the reason why not.
+
+Before 3.0.1, Milvus's REST API changes many a value without a word: it stores Int8 300 as 44, a missing VarChar as
+``""``, VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and what
+the server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not JSON
+(datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
+"""
+
+from __future__ import annotations
+
+import array
+import datetime
+import decimal
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic_core import PydanticCustomError
+
+from airflow_provider_milvus_rest.exceptions import excerpt
+
+Check = Callable[[Any], bytes]
+"""JSON text of a value. Raises the reason, as :func:`refuse` makes it."""
+
+MAX_JSON_BYTES = 65_536
+"""``common.JSONMaxLength``, of one JSON field and of all dynamic fields of a row together."""
+_MAX_DEPTH = 100
+_SAFE = 2**53
+_INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64}
+_CONVERSIONS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((decimal.Decimal,), "float(value), or str(value) to keep every digit"),
+    ((datetime.date, datetime.time), "value.isoformat()"),
+    ((datetime.timedelta,), "value.total_seconds()"),
+    ((uuid.UUID,), "str(value)"),
+    ((bytes, bytearray, memoryview), "value.decode()"),
+    ((np.ndarray,), "value.tolist()"),
+    ((set, frozenset), "list(value)"),
+)
+
+
+def refuse(reason: str) -> PydanticCustomError:
+    """The exception that pydantic reports as ``reason``."""
+    return PydanticCustomError("milvus", "{reason}", {"reason": reason})
+
+
+def _not(expected: str, value: Any) -> PydanticCustomError:
+    """``value`` is of a type that the field does not take."""
+    if value is None:
+        return refuse(f"is null, but must be {expected}")
+    how = next((f"; convert it with {how}" for types, how in _CONVERSIONS if isinstance(value, types)), "")
+    shown = "" if isinstance(value, (np.ndarray, list, dict, tuple)) else f" {excerpt(repr(value), 60)}"
+    return refuse(f"must be {expected}, not {type(value).__name__}{shown}{how}")
+
+
+def plain(value: Any) -> Any:
+    """A numpy number or bool as Python's, exactly; any other value as it is."""
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biuf" else value
+
+
+def float_text(value: float) -> bytes:
+    """The shortest text that reads back to ``value``, always with a dot: without one, Milvus takes it for an int64."""
+    text = repr(value)
+    if "." not in text:
+        mantissa, _, exponent = text.partition("e")
+        text = f"{mantissa}.0e{exponent}"
+    return text.encode()
+
+
+def integer(bits: int) -> Check:
+    """An int (no bool, no 5.0) within ``bits`` bits."""
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    def check(value: Any) -> bytes:
+        value = plain(value)
+        if type(value) is not int:
+            raise _not(f"an int (Int{bits})", value)
+        if not low <= value <= high:
+            raise refuse(f"{excerpt(str(value), 40)} is not within Int{bits}, {low} to {high}")
+        return b"%d" % value
+
+    return check
+
+
+def boolean(value: Any) -> bytes:
+    """True or False."""
+    value = plain(value)
+    if type(value) is not bool:
+        raise _not("a bool", value)
+    return b"true" if value else b"false"
+
+
+def double(value: Any) -> bytes:
+    """A finite float, or an int that a float holds exactly."""
+    return float_text(_number(value, "a float (Double)"))
+
+
+def single(value: Any) -> bytes:
+    """A number as the nearest float32, which must be finite, and zero for zero only."""
+    number = _number(value, "a float (Float)")
+    with np.errstate(over="ignore"):
+        rounded = np.float32(number)
+    if not np.isfinite(rounded):
+        raise refuse(f"{number!r} is beyond float32")
+    if number and not rounded:
+        raise refuse(f"{number!r} is too small for float32, which would make it 0")
+    text = str(rounded)
+    if "." in text:
+        return text.encode()
+    return float_text(float(rounded)) if "e" not in text else text.replace("e", ".0e").encode()
+
+
+def _number(value: Any, expected: str) -> float:
+    value = plain(value)
+    if type(value) is int:
+        try:
+            exact = float(value)
+        except OverflowError:
+            exact = math.inf
+        if exact != value:
+            raise refuse(f"{excerpt(str(value), 40)} has more digits than {expected} holds")
+        return exact
+    if not isinstance(value, float):
+        raise _not(expected, value)
+    if not math.isfinite(value):
+        raise refuse(f"is {value}, which is no finite number")
+    return float(value)
+
+
+def varchar(max_length: int | None) -> Check:
+    """A str of at most ``max_length`` bytes of UTF-8."""
+
+    def check(value: Any) -> bytes:
+        if not isinstance(value, str):
+            raise _not("a str (VarChar)", value)
+        text = _string(value)
+        if max_length is not None and (length := len(value.encode())) > max_length:
+            raise refuse(f"is {length} bytes long in UTF-8, but VarChar({max_length}) takes {max_length}")
+        return text
+
+    return check
+
+
+def float_vector(dim: int) -> Check:
+    """``dim`` numbers, each as the nearest float32, which must be finite."""
+
+    def check(value: Any) -> bytes:
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind not in "fiu":
+                raise refuse(f"must be an array of numbers, not of {value.dtype}")
+            numbers = value
+        elif isinstance(value, (list, tuple)):
+            for kind in set(map(type, value)) - {float, int}:
+                if not issubclass(kind, (np.floating, np.integer, float)):
+                    index = next(i for i, element in enumerate(value) if type(element) is kind)
+                    raise refuse(f"[{index}] must be a number, not {kind.__name__}")
+            numbers = _to_array(value)
+        elif isinstance(value, array.array) and value.typecode in "fd":
+            numbers = np.asarray(value)
+        else:
+            raise _not(f"a list or array of {dim} numbers (FloatVector)", value)
+        if numbers.shape != (dim,):
+            shape = len(value) if numbers.ndim == 1 else f"shape {numbers.shape}"
+            raise refuse(f"has {shape} elements, but FloatVector({dim}) takes {dim}")
+        with np.errstate(over="ignore", under="ignore"):
+            vector = np.ascontiguousarray(numbers, dtype=np.float32)
+        if not np.isfinite(vector).all():
+            index = int(np.argmin(np.isfinite(vector)))
+            raise refuse(f"[{index}] is {excerpt(str(value[index]), 40)}, which is no finite float32")
+        return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    return check
+
+
+def _to_array(numbers: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.array(numbers, dtype=np.float64)
+    except OverflowError:  # an int past a float's range
+        return np.array([float(n) if abs(n) < 2**1000 else math.inf for n in numbers])
+
+
+def binary_vector(dim: int) -> Check:
+    """``dim`` bits in ``dim / 8`` bytes: bytes, or a list or array of ints from 0 to 255.
+
+    Sent as a list of ints, which every version decodes: 2.3.5 knows nothing else.
+    """
+    size = dim // 8
+
+    def check(value: Any) -> bytes:
+        if isinstance(value, np.ndarray):
+            if value.dtype != np.uint8 or value.ndim != 1:
+                raise refuse(f"must be a one-dimensional array of uint8, not {value.ndim} dimensions of {value.dtype}")
+            value = value.tolist()
+        elif not isinstance(value, (bytes, bytearray, list, tuple)):
+            raise _not(f"bytes or a list of {size} ints from 0 to 255 (BinaryVector)", value)
+        numbers = list(map(plain, value))
+        for index, number in enumerate(numbers):
+            if type(number) is not int or not 0 <= number <= 255:
+                raise refuse(f"[{index}] must be an int from 0 to 255, not {excerpt(repr(number), 40)}")
+        if len(numbers) != size:
+            raise refuse(f"has {len(numbers)} bytes, but BinaryVector({dim}) takes {size}")
+        return orjson.dumps(numbers)
+
+    return check
+
+
+def json_field(value: Any) -> bytes:
+    """An object or an array: Milvus up to 3.0 unquotes a JSON string and stores what is no JSON."""
+    if not isinstance(value, (dict, list, tuple)):
+        raise _not("a dict or a list (JSON)", value)
+    text = json_text(value, 2**63)
+    if len(text) > MAX_JSON_BYTES:
+        raise refuse(f"is {len(text)} bytes long as JSON, but may be {MAX_JSON_BYTES}")
+    return text
+
+
+def array_field(element: Check | None) -> Check:
+    """A list whose elements are all of one type, the field's if describe names it."""
+
+    def check(value: Any) -> bytes:
+        if not isinstance(value, (list, tuple)):
+            raise _not("a list (Array)", value)
+        kinds = {type(plain(item)) for item in value}
+        checked = element or (_ELEMENTS.get(next(iter(kinds))) if len(kinds) == 1 else None)
+        if value and checked is None:
+            raise refuse("must hold ints, floats, bools or strs, and all of one type")
+        return b"[" + b",".join(_element(checked, index, item) for index, item in enumerate(value)) + b"]"
+
+    return check
+
+
+def _element(check: Check | None, index: int, item: Any) -> bytes:
+    try:
+        return check(item) if check else b""
+    except PydanticCustomError as error:
+        raise refuse(f"[{index}] {error.message()}") from None
+
+
+def dynamic(value: Any) -> bytes:
+    """A value of a dynamic field.
+
+    Milvus up to 3.0 drops a null, takes a number without a dot for an int64, and lets the numbers inside of lists and
+    objects go through float64.
+    """
+    value = plain(value)
+    if value is None:
+        raise refuse("is null, which a dynamic field cannot store: leave it out")
+    if type(value) is int:
+        return _INT64(value)
+    if isinstance(value, float):
+        return float_text(_number(value, "a float"))
+    return json_text(value, _SAFE)
+
+
+def json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> bytes:
+    """JSON of ``value``, with the ints in it within ±``int_limit``; a lone 2**63 is one too many for int64."""
+    value = plain(value)
+    at = f"{where} " if where else ""
+    if value is None:
+        return b"null"
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, int):
+        if not (-int_limit <= value <= min(int_limit, 2**63 - 1)):
+            raise refuse(
+                f"{at}{excerpt(str(value), 40)} is an int that Milvus does not keep exactly here; make it a str"
+            )
+        return b"%d" % value
+    if isinstance(value, float):
+        return float_text(_finite(value, at))
+    if isinstance(value, str):
+        return _string(value)
+    if depth > _MAX_DEPTH:
+        raise refuse(f"is nested more than {_MAX_DEPTH} deep")
+    if isinstance(value, (list, tuple)):
+        return b"[%s]" % b",".join(json_text(v, int_limit, f"{where}[{i}]", depth + 1) for i, v in enumerate(value))
+    if isinstance(value, Mapping):
+        members = []
+        for name, member in value.items():
+            if not isinstance(name, str):
+                raise refuse(f"{at}has the key {excerpt(repr(name), 40)}, which is no str")
+            members.append(_string(name) + b":" + json_text(member, int_limit, f"{where}.{name:.40}", depth + 1))
+        return b"{%s}" % b",".join(members)
+    raise refuse(f"{at}{_not('a JSON value', value).message()}")
+
+
+def _finite(value: float, at: str) -> float:
+    if not math.isfinite(value):
+        raise refuse(f"{at}is {value}, which is no finite number")
+    return value
+
+
+def _string(value: str) -> bytes:
+    try:
+        return orjson.dumps(str(value))
+    except orjson.JSONEncodeError:
+        raise refuse("holds a lone surrogate, which UTF-8 cannot hold") from None
+
+
+_INT64 = integer(64)
+_ELEMENTS: dict[type, Check] = {int: _INT64, float: double, bool: boolean, str: varchar(None)}
+SCALARS: dict[str, Check] = {
+    **{name: integer(bits) for name, bits in _INTEGERS.items()},
+    "Bool": boolean,
+    "Float": single,
+    "Double": double,
+}

@@ -1,0 +1,310 @@
+"""What a field takes is stored exactly, and what it does not take is named. See also integration/test_exactness.py."""
+
+from __future__ import annotations
+
+import array
+import json
+import uuid
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from airflow_provider_milvus_rest.exceptions import RowError, UnsupportedCollectionError
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+
+ID = FieldSchema(name="id", type="Int64", primary_key=True)
+DYNAMIC = FieldSchema(name="DYNAMIC", type="")
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def encoder(*fields: FieldSchema, dynamic: bool = False, old: bool = False) -> RowEncoder:
+    return RowEncoder(CollectionSchema(name="docs", fields_=(ID, *fields), dynamic=dynamic, before_2_3_13=old))
+
+
+def of(kind: str, size: int | None = None, **more: Any) -> RowEncoder:
+    """An encoder for a collection with a field ``x`` of a type, or with dynamic fields."""
+    if kind == "dynamic":
+        return encoder(dynamic=True)
+    return encoder(FieldSchema(name="x", type=kind, size=size, **more))
+
+
+def encoded(value: Any, kind: str, size: int | None = None, **more: Any) -> str:
+    """JSON text of a value of the field ``x``."""
+    text = of(kind, size, **more).encode({"id": 1, "x": value}).text.decode()
+    assert text.startswith('{"id":1,"x":')
+    return text[12:-1]
+
+
+def refused(value: Any, kind: str, size: int | None = None, **more: Any) -> str:
+    with pytest.raises(RowError) as caught:
+        of(kind, size, **more).encode({"id": 1, "x": value}, "[0]")
+    assert caught.value.field == "x"
+    assert caught.value.key == 1
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("Int8", 8), ("Int16", 16), ("Int32", 32), ("Int64", 64)])
+@given(st.data())
+def test_integers(kind: str, bits: int, data: st.DataObject) -> None:
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    value = data.draw(st.integers(low, high) | st.sampled_from([low, high]))
+    assert json.loads(encoded(value, kind)) == value
+    beyond = data.draw(st.integers(max_value=low - 1) | st.integers(min_value=high + 1))
+    assert f"is not within Int{bits}" in refused(beyond, kind)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_doubles(value: float) -> None:
+    text = encoded(value, "Double")
+    assert "." in text
+    assert json.loads(text) == value
+    assert str(json.loads(text)) == str(value)  # -0.0 too
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_floats(value: float) -> None:
+    text = encoded(value, "Float")
+    assert "." in text
+    assert np.float32(text) == np.float32(value)
+
+
+@given(texts)
+def test_varchars(value: str) -> None:
+    assert json.loads(encoded(value, "VarChar", 10**6)) == value
+    length = len(value.encode())
+    assert json.loads(encoded(value, "VarChar", length)) == value
+    if length:
+        assert refused(value, "VarChar", length - 1).startswith(f"is {length} bytes long in UTF-8")
+
+
+@given(st_numpy.arrays(np.float32, 3, elements=st.floats(allow_nan=False, allow_infinity=False, width=32)))
+def test_float_vectors(value: np.ndarray[Any, Any]) -> None:
+    for form in (
+        value,
+        value.tolist(),
+        tuple(value.tolist()),
+        list(value),
+        value.astype(np.float64),
+        value[::-1][::-1],
+    ):
+        back = np.array(json.loads(encoded(form, "FloatVector", 3)), dtype=np.float32)
+        assert back.tobytes() == value.tobytes()
+
+
+@given(st.binary(min_size=2, max_size=2))
+def test_binary_vectors(value: bytes) -> None:
+    for form in (value, list(value), np.frombuffer(value, dtype=np.uint8)):
+        assert bytes(json.loads(encoded(form, "BinaryVector", 16))) == value
+
+
+def json_values(limit: int) -> st.SearchStrategy[Any]:
+    floats = st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(
+        st.none() | st.booleans() | st.integers(-limit, min(limit, 2**63 - 1)) | floats | texts,
+        lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+        max_leaves=10,
+    )
+
+
+@given(st.dictionaries(texts, json_values(2**63)) | st.lists(json_values(2**63)))
+def test_json(value: Any) -> None:
+    assert json.loads(encoded(value, "JSON")) == value
+
+
+@given(json_values(2**53).filter(lambda value: value is not None) | st.integers(-(2**63), 2**63 - 1))
+def test_dynamic_values(value: Any) -> None:
+    assert json.loads(encoded(value, "dynamic")) == value
+
+
+@given(st.lists(st.integers(-128, 127)) | st.lists(texts) | st.lists(st.booleans()))
+def test_arrays(value: list[Any]) -> None:
+    assert json.loads(encoded(value, "Array")) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (np.int64(5), "Int8", "5"),
+        (np.uint8(5), "Int64", "5"),
+        (np.bool_(True), "Bool", "true"),
+        (np.float32(0.1), "Double", "0.10000000149011612"),
+        (np.float16(0.5), "Float", "0.5"),
+        (5, "Float", "5.0"),
+        (2**53, "Double", "9007199254740992.0"),
+        (1e-7, "dynamic", "1.0e-07"),
+        (1e22, "dynamic", "1.0e+22"),
+        (np.float64(1e-7), "dynamic", "1.0e-07"),
+        ({"a": (1, np.int8(2))}, "dynamic", '{"a":[1,2]}'),
+        (0.1, "Float", "0.1"),
+        (1e-45, "Float", "1.0e-45"),
+        (1e16, "Float", "1.0e+16"),
+        ("é\u2028\x00", "VarChar", '"é\u2028\\u0000"'),
+    ],
+)
+def test_taken_exactly(value: Any, kind: str, text: str) -> None:
+    assert encoded(value, kind, 10 if kind == "VarChar" else None) == text
+
+
+NOT_A_NUMBER = "no finite number"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "reason"),
+    [
+        (5.0, "Int64", "must be an int (Int64), not float 5.0"),
+        (True, "Int64", "not bool True"),
+        ("5", "Int64", "not str '5'"),
+        (None, "Int64", "is null, but must be an int (Int64)"),
+        (Decimal(5), "Int64", "convert it with float(value), or str(value)"),
+        (np.float64(5), "Int64", "not float 5.0"),
+        (np.bool_(True), "Int64", "not bool True"),
+        (1, "Bool", "must be a bool, not int 1"),
+        ("true", "Bool", "must be a bool, not str 'true'"),
+        (float("nan"), "Float", NOT_A_NUMBER),
+        (float("inf"), "Double", NOT_A_NUMBER),
+        (np.float32("nan"), "Float", NOT_A_NUMBER),
+        ("NaN", "Float", "must be a float (Float), not str 'NaN'"),
+        (True, "Double", "must be a float (Double), not bool"),
+        (1e39, "Float", "beyond float32"),
+        (1e-50, "Float", "too small for float32"),
+        (2**53 + 1, "Double", "more digits than a float (Double) holds"),
+        (10**400, "Double", "more digits"),
+        (5, "VarChar", "must be a str (VarChar), not int 5"),
+        (None, "VarChar", "is null, but must be a str (VarChar)"),
+        (uuid.UUID(int=0), "VarChar", "convert it with str(value)"),
+        (datetime(2026, 1, 1, tzinfo=timezone.utc), "VarChar", "convert it with value.isoformat()"),
+        (b"x", "VarChar", "convert it with value.decode()"),
+        ({"a": 1}, "VarChar", "must be a str (VarChar), not dict"),
+        ("\ud800", "VarChar", "lone surrogate"),
+        ("ééé", "VarChar", "is 6 bytes long in UTF-8, but VarChar(4) takes 4"),
+        ([1.0] * 3, "FloatVector", "has 3 elements, but FloatVector(4) takes 4"),
+        ([1.0, None, 2.0, 3.0], "FloatVector", "[1] must be a number, not NoneType"),
+        ([1.0, "2", 2.0, 3.0], "FloatVector", "[1] must be a number, not str"),
+        ([1.0, 2.0, True, 3.0], "FloatVector", "[2] must be a number, not bool"),
+        ([1.0, 2.0, np.bool_(True), 3.0], "FloatVector", "[2] must be a number, not bool"),
+        ([1.0, 2.0, 3.0, float("nan")], "FloatVector", "[3] is nan, which is no finite float32"),
+        ([1.0, 2.0, 3.0, 1e39], "FloatVector", "[3] is 1e+39, which is no finite float32"),
+        ([1.0, 2.0, 3.0, 10**400], "FloatVector", "which is no finite float32"),
+        ([[1.0, 2.0, 3.0, 4.0]], "FloatVector", "[0] must be a number, not list"),
+        ("[1,2,3,4]", "FloatVector", "must be a list or array of 4 numbers (FloatVector), not str"),
+        (None, "FloatVector", "is null, but must be a list or array of 4 numbers"),
+        (np.ones((2, 2)), "FloatVector", "has shape (2, 2) elements"),
+        (np.array([True] * 4), "FloatVector", "must be an array of numbers, not of bool"),
+        (np.array(["1"] * 4), "FloatVector", "must be an array of numbers"),
+        (array.array("i", [1] * 4), "FloatVector", "must be a list or array"),
+        ([256], "BinaryVector", "[0] must be an int from 0 to 255, not 256"),
+        ([True], "BinaryVector", "[0] must be an int from 0 to 255, not True"),
+        (b"12", "BinaryVector", "has 2 bytes, but BinaryVector(4) takes 0"),
+        ("x", "BinaryVector", "must be bytes or a list"),
+        ("text", "JSON", "must be a dict or a list (JSON), not str"),
+        (None, "JSON", "is null"),
+        ({"a": float("nan")}, "JSON", ".a is nan, which is no finite number"),
+        ({"a": {1: 2}}, "JSON", ".a has the key 1, which is no str"),
+        ({"a": [2**63]}, "JSON", ".a[0] 9223372036854775808 is an int that Milvus does not keep exactly"),
+        ({"a": datetime(2026, 1, 1)}, "JSON", ".a must be a JSON value, not datetime"),
+        ({"a": "x" * 65_536}, "JSON", "is 65544 bytes long as JSON, but may be 65536"),
+        ([1, "2"], "Array", "all of one type"),
+        ([None], "Array", "all of one type"),
+        ("x", "Array", "must be a list (Array)"),
+        (None, "dynamic", "is null, which a dynamic field cannot store: leave it out"),
+        (2**63, "dynamic", "is not within Int64"),
+        (2**64, "dynamic", "is not within Int64"),
+        ({"a": 2**53 + 1}, "dynamic", ".a 9007199254740993 is an int that Milvus does not keep exactly"),
+        ([[-(2**53) - 1]], "dynamic", "[0][0] -9007199254740993"),
+        (float("-inf"), "dynamic", NOT_A_NUMBER),
+        (np.array([1.0]), "dynamic", "convert it with value.tolist()"),
+        ({"a": {1, 2}}, "dynamic", "convert it with list(value)"),
+        ("x" * 65_536, "dynamic", "makes the dynamic fields 65544 bytes long, but they may be 65536"),
+        ("<" * 11_000, "dynamic", "makes the dynamic fields 66008 bytes long"),
+    ],
+)
+def test_refused_with_the_reason(value: Any, kind: str, reason: str) -> None:
+    assert reason in refused(value, kind, {"VarChar": 4, "FloatVector": 4, "BinaryVector": 4}.get(kind))
+
+
+def test_nesting_without_end() -> None:
+    nested: list[Any] = []
+    nested.append(nested)
+    assert "nested more than 100 deep" in refused(nested, "dynamic")
+
+
+def test_elements_of_an_array_whose_type_is_known() -> None:
+    assert encoded([1, -128], "Array", element_type="Int8") == "[1,-128]"
+    assert refused([1, 128], "Array", element_type="Int8").startswith("[1] 128 is not within Int8")
+
+
+@pytest.mark.parametrize("name", ["class", "model_config", "_x", "a b", "é", 'a"b', "$x", "schema", "copy", ""])
+def test_field_names_need_not_be_identifiers(name: str) -> None:
+    row = {"id": 1, name: "x"}
+    assert json.loads(encoder(FieldSchema(name=name, type="VarChar", size=9)).encode(row).text) == row
+    assert json.loads(encoder(dynamic=True).encode(row).text) == row
+
+
+def test_missing_extra_and_reserved_fields() -> None:
+    text = FieldSchema(name="text", type="VarChar", size=9)
+    for fields, dynamic, row, field, reason in (
+        ([text], False, {"id": 1}, "text", "is missing"),
+        ([text], True, {"text": "x"}, "id", "is missing"),
+        ([text], False, {"id": 1, "text": "x", "title": "y"}, "title", "is no field of 'docs', which has no dynamic"),
+        ([], True, {"id": 1, "$meta": {}}, "$meta", "is a name that Milvus keeps for itself"),
+        ([], True, {"id": 1, 5: "x"}, "5", "is a field name of type int, not str"),
+        (
+            [FieldSchema(name="bm25", type="SparseFloatVector", function_output=True)],
+            True,
+            {"id": 1, "bm25": {}},
+            "bm25",
+            "leave it out",
+        ),
+    ):
+        with pytest.raises(RowError, match=reason) as caught:
+            encoder(*fields, dynamic=dynamic).encode(row)
+        assert caught.value.field == field
+
+
+def test_nullable_and_default() -> None:
+    rows = encoder(
+        FieldSchema(name="n", type="Int8", nullable=True),
+        FieldSchema(name="d", type="Int8", has_default=True),
+        FieldSchema(name="f", type="SparseFloatVector", function_output=True),
+    )
+    assert rows.encode({"id": 1}).text == b'{"id":1}'
+    assert rows.encode({"id": 1, "n": None, "d": 5}).text == b'{"id":1,"n":null,"d":5}'
+    with pytest.raises(RowError, match="field 'd' is null, for which Milvus would store the field's default"):
+        rows.encode({"id": 1, "d": None})
+    with pytest.raises(RowError, match="field 'n' 128 is not within Int8"):
+        rows.encode({"id": 1, "n": 128})
+
+
+def test_collections_that_cannot_be_written() -> None:
+    for fields, old, message in (
+        ([FieldSchema(name="x", type="JSON")], True, "field 'x' is of type JSON: Milvus before 2.3.6 cannot"),
+        ([FieldSchema(name="x", type="Array")], True, "is of type Array: Milvus before 2.3.6 cannot"),
+        ([FieldSchema(name="x", type="SparseFloatVector")], False, "this package cannot write fields of that type"),
+        ([FieldSchema(name="x", type="Geometry")], False, "is of type Geometry"),
+    ):
+        with pytest.raises(UnsupportedCollectionError, match=message):
+            encoder(*fields, old=old)
+    for key, message in (
+        (
+            FieldSchema(name="k", type="Int64", primary_key=True, auto_id=True),
+            r"autoID primary key \('k'\).*autoID off",
+        ),
+        (FieldSchema(name="k", type="Float", primary_key=True), "its primary key is of type Float"),
+        (FieldSchema(name="k", type="Int64"), "its primary key is missing"),
+    ):
+        with pytest.raises(UnsupportedCollectionError, match=message):
+            RowEncoder(CollectionSchema(name="docs", fields_=(key,)))
+
+
+def test_secrets_of_a_row_stay_out_of_its_error() -> None:
+    """Vectors and long texts are cut, and not shown at all where a type is wrong."""
+    assert len(refused(["x" * 10_000] * 4, "FloatVector", 4)) < 200
+    assert len(refused("9" * 10_000, "Int64")) < 200
+    assert len(refused(10**4000, "Int64")) < 200
