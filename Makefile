@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
+# Else `airflow db migrate` would upgrade a database that the user's own environment names.
+export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
 
 .PHONY: demo test lint install lock clean
@@ -34,7 +36,9 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 # To run the examples from a shell: see the README.
 .airflow/env.sh: Makefile .airflow/airflow.db
 	printf 'export %s\n' AIRFLOW_HOME=$(AIRFLOW_HOME) AIRFLOW__CORE__DAGS_FOLDER=$(AIRFLOW__CORE__DAGS_FOLDER) \
-		AIRFLOW__CORE__LOAD_EXAMPLES=False 'PATH=$(CURDIR)/.venv/bin:$$PATH' > $@
+		AIRFLOW__CORE__LOAD_EXAMPLES=False \
+		AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=$(AIRFLOW__DATABASE__SQL_ALCHEMY_CONN) \
+		AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION=False 'PATH=$(CURDIR)/.venv/bin:$$PATH' > $@
 
 # Pins what pyproject.toml leaves open.
 lock:

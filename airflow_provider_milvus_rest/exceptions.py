@@ -2,7 +2,8 @@
 
 ``retryable`` says whether the same call may succeed later. Where it is False, the hook and the operator raise a
 class that is also an :class:`~airflow.exceptions.AirflowFailException`, so that Airflow does not spend the task's
-retries on it; ``except`` clauses and Airflow's retry policies may name the classes below either way.
+retries on it; an ``except`` clause may name the classes below either way. Airflow 3.3's retry policies see the
+retryable ones alone.
 
 No message ever holds a password, a token or a whole vector; what a server sent is cut to :data:`EXCERPT_CHARS`.
 """
@@ -93,6 +94,12 @@ class SourceNotFoundError(InputError):
 
 class RowsRejectedError(MilvusRestError):
     """More rows are rejected than may be; names the first ones. A retry does not help."""
+
+
+class SourceUnavailableError(InputError):
+    """A storage does not answer, or refuses. A retry may help; check the storage's connection."""
+
+    retryable = True
 
 
 class UnsupportedCollectionError(MilvusRestError):

@@ -14,16 +14,20 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY
+
 # Airflow reads these when it is first imported, which the imports below do.
 HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 os.environ |= {
     "AIRFLOW_HOME": str(HOME),
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
 }
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
     del os.environ[name]
+os.environ |= NO_PROXY
 
 from pymilvus import DataType, MilvusClient  # noqa: E402
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
 
-from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError, InputError, MilvusRestError, RowError
+from airflow_provider_milvus_rest.exceptions import (
+    ConnectionSettingsError,
+    DataRefusedError,
+    InputError,
+    MilvusRestError,
+    NotFoundError,
+    RowError,
+)
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES, Ingest
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
-from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+from airflow_provider_milvus_rest.rest.settings import EXTRAS, ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Row, iter_entities
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
+
+SCHEMA_SECONDS = 60
+"""How long :meth:`MilvusRestHook.upsert` goes by what it knows of a collection."""
 
 
 class MilvusRestHook(BaseHook):
@@ -38,7 +50,7 @@ class MilvusRestHook(BaseHook):
         super().__init__(**kwargs)
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
-        self._schemas: dict[tuple[str, str | None], tuple[CollectionSchema, RowEncoder]] = {}
+        self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
 
     def get_conn(self) -> MilvusRestClient:
         """The client for the connection, made once.
@@ -49,28 +61,29 @@ class MilvusRestHook(BaseHook):
             connection = self.get_connection(self.milvus_rest_conn_id)
             with final_errors():
                 try:
-                    extra = connection.extra_dejson
                     settings, unknown = ConnectionSettings.from_connection(
                         host=connection.host,
                         port=connection.port,
                         login=connection.login,
                         password=connection.password,
                         schema=connection.schema,
-                        extra=extra,
+                        extra=_extra(connection.extra),
                     )
                 except ConnectionSettingsError as error:
                     raise ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
             if unknown:
                 self.log.warning(
-                    "Connection %r: extra fields without a meaning here: %s",
+                    "Connection %r: extra fields without a meaning here: %s. There are: %s",
                     self.milvus_rest_conn_id,
                     ", ".join(unknown),
+                    ", ".join(sorted(EXTRAS)),
                 )
             self._client = MilvusRestClient(settings)
         return self._client
 
     def close(self) -> None:
         """Close the client's connections; the hook can be used again afterwards."""
+        self._schemas.clear()
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -105,7 +118,11 @@ class MilvusRestHook(BaseHook):
             request = UpsertRequest(
                 collection_name=schema.name, db_name=schema.db_name, data=encoded[0] if single else encoded
             )
-            return self.get_conn().upsert(request, schema.key_type)
+            try:
+                return self.get_conn().upsert(request, schema.key_type)
+            except (DataRefusedError, NotFoundError):
+                self._schemas.clear()  # another collection may have taken its place
+                raise
 
     def ingest(
         self,
@@ -144,7 +161,7 @@ class MilvusRestHook(BaseHook):
                 if type(value) is not int or value < 1:
                     raise InputError(f"{name} must be an int of at least 1, not {value!r}")
             check_reject_options(on_reject, max_rejects, rejects_file)
-            schema, encoder = self._described(collection_name, db_name)
+            schema, encoder = self._describe(collection_name, db_name)
             run = Ingest(
                 self.get_conn(),
                 schema,
@@ -186,15 +203,21 @@ class MilvusRestHook(BaseHook):
         except MilvusRestError as error:
             return False, str(error)
         settings = self.get_conn().settings
-        return True, f"Milvus at {settings.base_url}: {len(names)} collections in {settings.database or 'default'!r}"
+        database = settings.database or "default"
+        count = "1 collection" if len(names) == 1 else f"{len(names)} collections"
+        return True, f"Milvus at {settings.base_url}: {count} in {database!r}"
+
+    def _describe(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
+        """A collection that cannot be upserted into raises here, before a row is read."""
+        schema = self.describe_collection(collection_name, db_name)
+        return schema, RowEncoder(schema)
 
     def _described(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
-        """Described once a hook. A collection that cannot be upserted into raises here, before a row is read."""
-        name = (collection_name, db_name)
-        if name not in self._schemas:
-            schema = self.describe_collection(collection_name, db_name)
-            self._schemas[name] = schema, RowEncoder(schema)
-        return self._schemas[name]
+        """The same, from memory for :data:`SCHEMA_SECONDS`: describing for each row would double the requests."""
+        name, now = (collection_name, db_name), time.monotonic()
+        if name not in self._schemas or self._schemas[name][0] < now:
+            self._schemas[name] = now + SCHEMA_SECONDS, self._describe(collection_name, db_name)
+        return self._schemas[name][1]
 
     def _database(self, db_name: str | None) -> str | None:
         """``db_name`` or the connection's; an empty name is an error, since it would mean another database."""
@@ -202,6 +225,17 @@ class MilvusRestHook(BaseHook):
             return self.get_conn().settings.database
         _check_name("db_name", db_name)
         return db_name
+
+
+def _extra(text: str | None) -> dict[str, Any]:
+    """A connection's extra, which Airflow takes for an empty one if it cannot be read."""
+    try:
+        extra = json.loads(text) if text and text.strip() else {}
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise ConnectionSettingsError("field 'extra' must be a JSON object")
+    return extra
 
 
 def _check_name(parameter: str, value: Any) -> None:
@@ -225,8 +259,17 @@ def check_reject_options(on_reject: Any, max_rejects: Any, rejects_path: Any) ->
 
 
 def _positioned(rows: Iterable[Any]) -> Iterator[Row]:
+    if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+        raise InputError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
     for row in iter_entities(rows):
         yield row.entity if isinstance(row.entity, Row) else row
+
+
+def _unpickled(cls: type[MilvusRestError], args: tuple[Any, ...], state: dict[str, Any]) -> MilvusRestError:
+    """A final error, which has no importable class of its own."""
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 _FINAL: dict[type[MilvusRestError], type[MilvusRestError]] = {}
@@ -242,8 +285,12 @@ def final_errors() -> Iterator[None]:
         if error.retryable or isinstance(error, AirflowFailException):
             raise
         if cls not in _FINAL:
-            names = {"__doc__": cls.__doc__, "__module__": cls.__module__}
-            _FINAL[cls] = type(cls.__name__, (cls, AirflowFailException), names)
+            members = {
+                "__doc__": cls.__doc__,
+                "__module__": cls.__module__,
+                "__reduce__": lambda self: (_unpickled, (cls, self.args, self.__dict__)),
+            }
+            _FINAL[cls] = type(cls.__name__, (cls, AirflowFailException), members)
         final = _FINAL[cls].__new__(_FINAL[cls], *error.args)
         final.__dict__.update(error.__dict__)
         raise final.with_traceback(error.__traceback__) from error.__cause__

@@ -68,7 +68,5 @@ class IngestReport:
         counts = [f"read {self.read_count:,}", f"upserted {self.upsert_count:,}"]
         rest = {name: getattr(self, f"{name}_count") for name in ("duplicate", "rejected", "unconfirmed")}
         counts.extend(f"{name} {count:,}" for name, count in rest.items() if count)
-        return (
-            f"{', '.join(counts)} rows in {self.request_count:,} requests, {self.bytes_sent / 1e6:,.1f} MB, "
-            f"{self.duration_seconds:.1f} s"
-        )
+        requests = "1 request" if self.request_count == 1 else f"{self.request_count:,} requests"
+        return f"{', '.join(counts)} rows; {requests}, {self.bytes_sent:,} bytes, {self.duration_seconds:.1f} s"

@@ -83,12 +83,15 @@ class MilvusRestUpsertOperator(BaseOperator):
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
-        if (entities is None) == (files is None):
-            raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
-        if source_conn_id is not None and files is None:
-            raise InputError(f"Task {self.task_id!r}: source_conn_id is the storage's connection and goes with files.")
-        _refuse_text(entities)
-        check_reject_options(on_reject, max_rejects, rejects_path)
+        with final_errors():
+            if (entities is None) == (files is None):
+                raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
+            if source_conn_id is not None and files is None:
+                raise InputError(
+                    f"Task {self.task_id!r}: source_conn_id is the storage's connection and goes with files."
+                )
+            _refuse_text(entities)
+            check_reject_options(on_reject, max_rejects, rejects_path)
         self.collection_name = collection_name
         self.entities = entities
         self.files = files
@@ -101,8 +104,10 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.rejects_path = rejects_path
         self.return_ids = return_ids
         self.milvus_rest_conn_id = milvus_rest_conn_id
+        self._consumed = False
         # A template field would do this by itself, and render a copy of every vector into the database.
-        XComArg.apply_upstream_relationship(self, entities)
+        for reference in _references(entities):
+            XComArg.apply_upstream_relationship(self, reference)
 
     @cached_property
     def hook(self) -> MilvusRestHook:
@@ -137,10 +142,23 @@ class MilvusRestUpsertOperator(BaseOperator):
         return report.outputs()
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        if self.files is not None:
+        if self.entities is None:
+            if self.files is None:
+                raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
             files = find_files(self.files, SUFFIXES, lambda uri: ObjectStoragePath(uri, conn_id=self.source_conn_id))
             self.log.info("Reading %d files: %s", len(files), ", ".join(file.name for file in files[:10]))
             return iter_files(files)
+        for reference in _references(self.entities):
+            for task, _ in reference.iter_references():
+                if task.task_id not in self.upstream_task_ids:
+                    raise InputError(
+                        f"entities is an output of task {task.task_id!r}, which may not have run yet: Airflow does not "
+                        f"see it in .partial(). Give it in .expand(), or write {task.task_id} >> {self.task_id}."
+                    )
+        if isinstance(self.entities, Iterator):
+            if self._consumed:
+                raise InputError("entities is an iterator, from which an earlier try has read: give a list, or files")
+            self._consumed = True
         return iter_entities(_iter_entities(self.entities, context))
 
     def _rejects_file(self, context: Context) -> Any:
@@ -165,9 +183,20 @@ class MilvusRestUpsertOperator(BaseOperator):
             self.log.exception("Could not push the outputs: %s", outputs)
 
 
+def _is_reference(value: Any) -> bool:
+    """Whether it stands for what another task returns: an XComArg, or the argument of a mapped task group."""
+    return hasattr(value, "resolve") and hasattr(value, "iter_references")
+
+
+def _references(entities: Any) -> list[Any]:
+    """The outputs of other tasks in ``entities``: itself, or some of a list. Rows are not searched for more."""
+    items = entities if isinstance(entities, (list, tuple)) else [entities]
+    return [item for item in items if _is_reference(item)]
+
+
 def _iter_entities(source: Any, context: Context) -> Iterator[Any]:
     """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
-    if isinstance(source, XComArg):
+    if _is_reference(source):
         source = source.resolve(context)
         if source is None:
             raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")
@@ -178,7 +207,7 @@ def _iter_entities(source: Any, context: Context) -> Iterator[Any]:
     if not isinstance(source, Iterable):
         raise InputError(f"entities must be a dict or an iterable of dicts, not {type(source).__name__}")
     for item in source:
-        if isinstance(item, XComArg):
+        if _is_reference(item):
             yield from _iter_entities(item, context)
         elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
             yield from item

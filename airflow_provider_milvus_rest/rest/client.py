@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import requests
+import urllib3
 from pydantic import ValidationError
 from requests.auth import AuthBase
 
@@ -14,10 +15,12 @@ from airflow_provider_milvus_rest import __version__
 from airflow_provider_milvus_rest.exceptions import (
     ConnectError,
     ConnectionSettingsError,
+    DataRefusedError,
     ForbiddenError,
     MilvusRestError,
     NotAuthenticatedError,
     NotFoundError,
+    RequestRefusedError,
     UnexpectedAnswerError,
     WrongEndpointError,
     excerpt,
@@ -31,7 +34,7 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema
 _REMEDIES: dict[type[MilvusRestError], str] = {
     NotAuthenticatedError: "Check login and password (or the API key, as password without login) of the connection.",
     ForbiddenError: "Grant the connection's user the privilege it lacks.",
-    NotFoundError: "Check the name, and whether the collection is in this database.",
+    NotFoundError: "Create it first, or check its name and the database.",
     UnexpectedAnswerError: "If that goes on, check that host and port are those of Milvus's REST API.",
     WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091).",
 }
@@ -43,9 +46,7 @@ _LASTING_FAULTS = {
     "WRONG_VERSION_NUMBER": "This port speaks no TLS: write the connection's host with http://.",
     "BAD_CERTIFICATE": "The server asks for a client certificate: connection fields 'client_cert' and 'client_key'.",
     "CERTIFICATE_REQUIRED": "The server asks for a client certificate: fields 'client_cert' and 'client_key'.",
-    "PEM lib": "Connection fields 'client_cert' and 'client_key' must be PEM files of a certificate and its key.",
-    "KEY_VALUES_MISMATCH": "Connection fields 'client_cert' and 'client_key' do not belong together.",
-    "[X509": "Connection field 'verify' must be a PEM file of certificates.",
+    "PROTOCOL_VERSION": "The server and this machine have no version of TLS in common.",
     "BadStatusLine": "This port speaks no HTTP. With TLS, Milvus serves REST on a port of its own (proxy.http.port).",
 }
 
@@ -125,7 +126,7 @@ class MilvusRestClient:
         answer = self._send(self._dialect.describe(collection_name, db_name))
         try:
             return self._dialect.read_schema(answer.data, collection_name, db_name)
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise self._not_understood("a collection's fields", answer) from None
 
     def list_collections(self, db_name: str | None = None) -> list[str]:
@@ -152,11 +153,13 @@ class MilvusRestClient:
             )
         except requests.RequestException as error:
             raise self._transport_error(error) from None
-        except OSError as error:  # requests checks CA and certificate files only now
-            raise ConnectionSettingsError(f"A TLS file of the connection cannot be used: {error}") from None
-        return self._read(response)
+        except (urllib3.exceptions.LocationValueError, UnicodeError):
+            raise ConnectionSettingsError(
+                f"field 'host' is not a host name or address: {self.settings.base_url}"
+            ) from None
+        return self._read(response, call)
 
-    def _read(self, response: requests.Response) -> Answer:
+    def _read(self, response: requests.Response, call: Call) -> Answer:
         status, text = response.status_code, response.content.decode(errors="replace")
         answer, rest = _first_json(text)
         if answer is None:
@@ -174,8 +177,10 @@ class MilvusRestClient:
             # Milvus glues answers together when its limiter refuses, and not only then may something follow.
             text = self._excerpt(rest) or f"HTTP {status}"
             raise self._error(class_of_status(status), f"Milvus sent success, but with it {text!r}.", status)
-        message = self._excerpt(answer.message or "no message")
-        raise self._error(class_of_answer(status, answer.code), f"Milvus says: {message}.", status, answer.code)
+        cls = class_of_answer(status, answer.code)
+        if cls is DataRefusedError and not call.has_rows:
+            cls = RequestRefusedError
+        raise self._error(cls, f"Milvus says: {self._excerpt(answer.message or 'no message')}.", status, answer.code)
 
     def _error(self, cls: type[MilvusRestError], message: str, status: int, code: int | None = None) -> MilvusRestError:
         remedy = _REMEDIES.get(cls)
@@ -184,6 +189,13 @@ class MilvusRestClient:
     def _transport_error(self, error: requests.RequestException) -> MilvusRestError:
         where = self.settings.base_url
         reason = self._excerpt(_reason(error), 200)
+        if isinstance(error, requests.exceptions.InvalidProxyURL):
+            return ConnectionSettingsError("The proxy that HTTP_PROXY or HTTPS_PROXY names is not a URL.")
+        if isinstance(error, requests.exceptions.ProxyError):
+            return ConnectError(
+                f"The proxy that HTTP_PROXY or HTTPS_PROXY names does not lead to {where}: {reason}. If none is needed "
+                "there, add the host to NO_PROXY."
+            )
         for mark, remedy in _LASTING_FAULTS.items():
             if mark in reason:
                 return ConnectionSettingsError(f"No use of {where}: {reason}. {remedy}")
@@ -197,7 +209,7 @@ class MilvusRestClient:
                 f"{where} did not answer within {self.settings.read_timeout:g} s (connection field 'read_timeout')."
             )
         if isinstance(error, requests.exceptions.InvalidURL):
-            return ConnectionSettingsError(f"Connection field 'host' is not a host name or address: {where}")
+            return ConnectionSettingsError(f"field 'host' is not a host name or address: {where}")
         return ConnectError(f"No connection to {where}: {reason}. Is Milvus running there?")
 
     def _not_understood(self, expected: str, answer: Answer) -> UnexpectedAnswerError:

@@ -25,10 +25,12 @@ class Call:
     path: str
     params: Mapping[str, str] | None = None
     body: bytes | None = None
+    has_rows: bool = False
+    """Whether a refusal may be the rows' fault."""
 
 
 class Dialect(Protocol):
-    """One version of the API. The readers raise ValueError, TypeError or KeyError on what they cannot read."""
+    """One version of the API. The readers raise Python's own errors on what they cannot read."""
 
     def is_success(self, code: int) -> bool:
         """Whether a body's ``code`` says success."""
@@ -53,7 +55,7 @@ class V1:
     """``/v1/vector/*``, served by Milvus 2.3.2 to 3.0."""
 
     _SUCCESS: ClassVar[int] = 200
-    _TYPE = re.compile(r"(\w+)(?:\((\d+)\))?")
+    _TYPE = re.compile(r"(\w+)\((\w+)\)")
 
     def is_success(self, code: int) -> bool:
         return code == self._SUCCESS
@@ -63,7 +65,9 @@ class V1:
         encoded = b"[" + b",".join(data) + b"]" if isinstance(data, list) else data
         envelope = {"collectionName": request.collection_name} | self._database(request.db_name)
         head = json.dumps(envelope, ensure_ascii=False).encode()
-        return Call("POST", "/v1/vector/upsert", body=b"".join((head[:-1], b', "data": ', encoded, b"}")))
+        return Call(
+            "POST", "/v1/vector/upsert", body=b"".join((head[:-1], b', "data": ', encoded, b"}")), has_rows=True
+        )
 
     def describe(self, collection_name: str, db_name: str | None) -> Call:
         params = {"collectionName": collection_name} | self._database(db_name)
@@ -76,7 +80,7 @@ class V1:
         return CollectionSchema(
             name=collection_name,
             db_name=db_name,
-            dynamic=data["enableDynamicField"],
+            dynamic=data.get("enableDynamicField", False),
             before_2_3_13=not any("partitionKey" in field for field in data["fields"]),
             # Versions before 2.4.17 may list the field that holds the dynamic ones.
             fields_=tuple(self._field(field) for field in data["fields"] if field["name"] != "$meta"),
@@ -93,18 +97,17 @@ class V1:
     def _field(self, field: Mapping[str, Any]) -> FieldSchema:
         """v1 writes a type's parameter behind it: ``FloatVector(4)``, ``VarChar(20)``."""
         match = self._TYPE.fullmatch(field["type"])
-        if not match:
-            raise ValueError(f"field type {field['type']!r}")
+        kind, parameter = match.groups() if match else (field["type"], "")
         return FieldSchema(
             name=field["name"],
-            type=match[1],
-            size=int(match[2]) if match[2] else None,
+            type=kind,
+            size=int(parameter) if parameter.isdecimal() else None,
             primary_key=field["primaryKey"],
             auto_id=field.get("autoId", False),
             nullable=field.get("nullable", False),
             has_default=field.get("defaultValue") is not None,
             function_output=field.get("isFunctionOutput", False),
-            element_type=field.get("elementType"),
+            element_type=field.get("elementType") or (parameter if kind == "Array" else None),
         )
 
 

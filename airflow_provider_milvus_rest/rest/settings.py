@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,13 +45,6 @@ class ConnectionSettings(BaseModel):
             return {"true": True, "false": False}.get(value.strip().lower(), Path(value))
         return value
 
-    @field_validator("verify", "client_cert", "client_key")
-    @classmethod
-    def _file_exists(cls, value: bool | Path | None) -> bool | Path | None:
-        if isinstance(value, Path) and not value.exists():
-            raise ValueError(f"no such file on this machine: {value}")
-        return value
-
     @classmethod
     def from_connection(
         cls,
@@ -69,60 +63,81 @@ class ConnectionSettings(BaseModel):
         :raises ConnectionSettingsError: naming the field that cannot be used.
         """
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
-        options = {key: value for key, value in given.items() if key in _EXTRAS}
+        options = {key: value for key, value in given.items() if key in EXTRAS}
         if "client_key" in options and "client_cert" not in options:
             raise ConnectionSettingsError(
-                "Connection field 'client_key' is set but 'client_cert' is not: give both, or put certificate and "
+                "field 'client_key' is set but 'client_cert' is not: give both, or put certificate and "
                 "key into one PEM file and give that as 'client_cert'."
             )
         try:
             settings = cls(
                 base_url=_base_url(host, port),
                 token=_token(login, password),
-                database=schema or None,
+                database=(schema or "").strip() or None,
                 **options,
             )
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
+            raise ConnectionSettingsError(f"field {str(first['loc'][0])!r} cannot be used: {first['msg']}") from None
+        _read_tls_files(settings)
+        return settings, sorted(set(given) - EXTRAS)
+
+
+def _read_tls_files(settings: ConnectionSettings) -> None:
+    """Read them now: OpenSSL's errors do not name them, and it asks on the terminal for the pass phrase of a key."""
+    for name in ("verify", "client_cert", "client_key"):
+        path = getattr(settings, name)
+        if isinstance(path, Path) and not (path.is_file() or (name == "verify" and path.is_dir())):
+            raise ConnectionSettingsError(f"field {name!r}: no such file on this machine: {path}")
+    context, ca = ssl.create_default_context(), settings.verify
+    try:
+        if isinstance(ca, Path) and ca.is_file():
+            context.load_verify_locations(ca)
+    except (ssl.SSLError, OSError):
+        raise ConnectionSettingsError(f"field 'verify': {ca} must be a PEM file of certificates") from None
+    if settings.client_cert:
+        try:
+            context.load_cert_chain(settings.client_cert, settings.client_key, password=_no_pass_phrase)
+        except (ssl.SSLError, OSError, ValueError):
             raise ConnectionSettingsError(
-                f"Connection field {str(first['loc'][0])!r} cannot be used: {first['msg']}"
+                f"field 'client_cert': {settings.client_cert} and 'client_key' must be PEM files of a certificate and "
+                "of its key, which belong together, the key without a pass phrase"
             ) from None
-        return settings, sorted(set(given) - _EXTRAS)
 
 
-_EXTRAS = set(ConnectionSettings.model_fields) - {"base_url", "token", "database"}
+def _no_pass_phrase() -> str:
+    raise ValueError("a key with a pass phrase")
+
+
+EXTRAS = set(ConnectionSettings.model_fields) - {"base_url", "token", "database"}
 
 
 def _base_url(host: str | None, port: int | None) -> str:
     """``scheme://host:port`` of a bare host, one with a port, or one with a scheme."""
     host = (host or "").strip()
     if not host:
-        raise ConnectionSettingsError("Connection field 'host' is empty: give Milvus's host name or address.")
+        raise ConnectionSettingsError("field 'host' is empty: give Milvus's host name or address.")
     if "://" not in host:
         if host.count(":") > 1 and not host.startswith("["):
             host = f"[{host}]"  # a bare IPv6 address
         host = f"http://{host}"
+    if "@" in host:
+        raise ConnectionSettingsError("field 'host' holds credentials: put them into 'login' and 'password'.")
     try:
         parts = urlsplit(host)
         inner_port = parts.port
     except ValueError:
-        raise ConnectionSettingsError("Connection field 'host' is not a host name, address or URL.") from None
-    if "@" in parts.netloc:
-        raise ConnectionSettingsError(
-            "Connection field 'host' holds credentials: put them into 'login' and 'password'."
-        )
+        raise ConnectionSettingsError("field 'host' is not a host name, address or URL.") from None
     if parts.scheme not in _PORT_OF_SCHEME or not parts.hostname:
-        raise ConnectionSettingsError(
-            "Connection field 'host' must be a host name or address, or start with http:// or https://."
-        )
+        raise ConnectionSettingsError("field 'host' must be a host name or address, or start with http:// or https://.")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConnectionSettingsError(
-            f"Connection field 'host' must end after the host and port, without {parts.path or '?'!r}: the API's "
-            "path is added by the provider, and the database has a field of its own."
+            "field 'host' must end after the host and port: the API's path is added by the provider, and the "
+            "database has a field of its own."
         )
     if inner_port and port and inner_port != port:
         raise ConnectionSettingsError(
-            f"Connection field 'host' says port {inner_port} and 'port' says {port}: remove one of them."
+            f"field 'host' says port {inner_port} and 'port' says {port}: remove one of them."
         )
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{name}:{inner_port or port or _PORT_OF_SCHEME[parts.scheme]}"
@@ -137,14 +152,14 @@ def _token(login: str | None, password: str | None) -> SecretStr | None:
         return None
     if login and not password:
         raise ConnectionSettingsError(
-            "Connection field 'login' is set but 'password' is not. An API key goes into 'password', alone."
+            "field 'login' is set but 'password' is not. An API key goes into 'password', alone."
         )
     if login and ":" in login:
-        raise ConnectionSettingsError("Connection field 'login' holds a colon, which no Milvus user name can.")
+        raise ConnectionSettingsError("field 'login' holds a colon, which no Milvus user name can.")
     token = f"{login}:{password}" if login else str(password)
     if not token.isprintable() or token != token.strip():
         raise ConnectionSettingsError(
-            "Connection field 'login' or 'password' begins or ends with white space or holds a line break: "
+            "field 'login' or 'password' begins or ends with white space or holds a line break: "
             "it was probably pasted with it."
         )
     return SecretStr(token)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import infer_compression
 
-from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError
+from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, SourceUnavailableError, excerpt
 
 Files = str | Path | Iterable["str | Path"]
 """A path, a glob, a folder, or an iterable of them; a str with ``://`` is a URI of a remote storage."""
@@ -36,14 +36,21 @@ class File:
     @classmethod
     def of(cls, path: Any) -> File:
         """The file at a ``pathlib.Path`` or an ``ObjectStoragePath``."""
-        plain = path.name if infer_compression(path.name) is None else path.name.rpartition(".")[0]
+        plain = path.name.rpartition(".")[0] if _compression(path.name) else path.name
         return cls(path, _CONNECTION.sub("", str(path)), Path(plain).suffix.lower())
 
     def open(self) -> BinaryIO:
         """The content, uncompressed if the name's suffix says that it is compressed (``.gz``, ``.bz2``, ``.xz``, …)."""
+        compression = _compression(self.path.name)
         if isinstance(self.path, Path):
-            return cast("BinaryIO", fsspec.open(str(self.path), "rb", compression="infer").open())
-        return cast("BinaryIO", self.path.open("rb", compression="infer"))
+            return cast("BinaryIO", LocalFileSystem().open(str(self.path), "rb", compression=compression))
+        return cast("BinaryIO", self.path.open("rb", compression=compression))
+
+
+def _compression(name: str) -> str | None:
+    """How a file of that name is compressed. Of an archive, fsspec would read the first member alone."""
+    compression = infer_compression(name)
+    return None if compression == "zip" else cast("str | None", compression)
 
 
 def find_files(files: Files, suffixes: Collection[str], remote: Callable[[str], Any] | None = None) -> list[File]:
@@ -55,13 +62,14 @@ def find_files(files: Files, suffixes: Collection[str], remote: Callable[[str], 
     :param suffixes: of the contents that can be read, as ``.jsonl``.
     :param remote: makes a path of a URI.
     :raises SourceNotFoundError: a path does not exist, or a glob or folder holds no file to read.
-    :raises InputError: a suffix that cannot be read, a storage that cannot be reached, or something that is no path.
+    :raises SourceUnavailableError: the storage does not answer, or refuses.
+    :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, or no path at all.
     """
     if isinstance(files, (bytes, Mapping)) or not (isinstance(files, Iterable) or hasattr(files, "open")):
         raise InputError(f"files must be a path, a glob, a folder or a list of them, not {type(files).__name__}")
     items = [files] if isinstance(files, str) or hasattr(files, "open") else files
     found = [file for item in items for file in _find(item, suffixes, remote)]
-    return list({file.name: file for file in found}.values())
+    return list({str(file.path): file for file in found}.values())
 
 
 def _find(item: Any, suffixes: Collection[str], remote: Callable[[str], Any] | None) -> list[File]:
@@ -89,6 +97,8 @@ def _find(item: Any, suffixes: Collection[str], remote: Callable[[str], Any] | N
             found, missing = [], f"no such file: {name}"
     except (ImportError, ValueError) as error:
         raise InputError(f"{name}: no access to this storage: {error}") from error
+    except Exception as error:  # whatever the storage's client raises
+        raise SourceUnavailableError(f"{name}: {type(error).__name__}: {excerpt(str(error))}") from error
     if not found:
         here = "" if "://" in name else f" (seen from {Path.cwd()} on this worker)"
         raise SourceNotFoundError(missing + here)

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
-from airflow_provider_milvus_rest.testing.local_milvus import LocalMilvus, MilvusAddress
+from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, LocalMilvus, MilvusAddress
+
+STOP_SECONDS = 15
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command; its exit code.
+
+    Interrupted, it interrupts the command and all that it started, and ends what has not stopped by itself in time:
+    ``airflow standalone`` leaves some of its processes behind.
+    """
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        print(f"Stopping it, within {STOP_SECONDS} s …", flush=True)
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return 130
 
 
 def main() -> int:
@@ -25,18 +48,18 @@ def main() -> int:
     given = MilvusAddress.from_environment()
     if given is None:
         print("Starting a local Milvus …", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    elif not command:
+        parser.error("MILVUS_REST_TEST_URI names a server: there is none to start, and no command to run.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with nullcontext(given) if given else LocalMilvus() as milvus:
         print(f"Milvus is at {milvus.uri}", flush=True)
         connection = {"AIRFLOW_CONN_MILVUS_REST_DEFAULT": milvus.connection_json()}
         if command:
-            return subprocess.run(command, env=os.environ | connection, check=False).returncode
-        print(*(f"export {name}='{value}'" for name, value in connection.items()), flush=True)
-        try:
+            return run(command, os.environ | NO_PROXY | connection)
+        print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
+        with suppress(KeyboardInterrupt):
             signal.pause()
-        except KeyboardInterrupt:
-            print("Stopping it.", flush=True)
-        return 0
+    return 0
 
 
 if __name__ == "__main__":

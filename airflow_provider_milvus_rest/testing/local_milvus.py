@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import yaml
 
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 TOKEN = "root:Milvus"
 """Milvus's own default credentials."""
+NO_PROXY = {
+    name: ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))) for name in ("NO_PROXY", "no_proxy")
+}
+"""The environment in which a local server is not looked for behind a proxy."""
 _COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
 
 
@@ -112,6 +117,8 @@ class LocalMilvus(MilvusAddress):
 
     The proxy, which serves REST and gRPC, and Milvus's internal components listen on all interfaces: 2.3.5 cannot be
     told otherwise. etcd listens on the loopback interface.
+
+    The server ends with the *thread* that started it, by which the kernel sees to it that none is left behind.
     """
 
     def __init__(
@@ -124,10 +131,9 @@ class LocalMilvus(MilvusAddress):
     ) -> None:
         super().__init__(uri="", token=TOKEN if auth else "", mutual=tls == "mutual")
         self._temporary = folder is None
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="local-milvus-")).absolute()
+        self.folder = Path(folder or Path(tempfile.gettempdir()) / f"local-milvus-{uuid4().hex}").absolute()
         self.start_timeout = start_timeout
-        if tls:
-            self.certificates = Certificates.make(self.folder / "certificates")
+        self._tls = bool(tls)
         self._health_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -149,6 +155,9 @@ class LocalMilvus(MilvusAddress):
             data = _wheel_data()
             binaries = _unpack(data)
             if not self.uri:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if self._tls:
+                    self.certificates = Certificates.make(self.folder / "certificates")
                 self._write_config(data)
             self._run(binaries)
         except BaseException:
@@ -160,6 +169,8 @@ class LocalMilvus(MilvusAddress):
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            # Milvus leaves a note of every process outside of its folder.
+            Path(f"/tmp/milvus/server_id_{self._process.pid}").unlink(missing_ok=True)
             self._process = None
 
     def restart(self) -> None:
@@ -173,6 +184,7 @@ class LocalMilvus(MilvusAddress):
         Like :meth:`kill`: after a SIGTERM Milvus can keep accepting connections without ever answering.
         """
         self.kill()
+        self.uri = self.grpc_uri = ""
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -230,6 +242,7 @@ class LocalMilvus(MilvusAddress):
             config["tls"] = {name: str(path) for name, path in pems.items()}
             self.uri = f"https://{HOST}:{config['proxy']['http']['port']}"
             self.grpc_uri = f"https://localhost:{config['proxy']['port']}"
+        config["common"]["session"]["ttl"] = 10  # seconds until a killed server is forgotten: 30 make a restart slow
         config["localStorage"]["path"] = str(self.folder / "data")
         config["rocksmq"]["path"] = str(self.folder / "rocksmq")
         config["log"]["file"]["rootPath"] = ""  # log to stdout alone, which is milvus.log
@@ -260,7 +273,7 @@ def _wheel_data() -> Path:
     spec = importlib.util.find_spec("milvus")
     if spec is None or not spec.submodule_search_locations:
         raise LocalMilvusError(
-            "The 'milvus' wheel is not installed: pip install 'airflow-provider-milvus-rest[local]'. It exists for "
+            "The 'milvus' wheel is not installed: install this package with its extra [local]. It exists for "
             "Linux on x86-64 alone; elsewhere, give the address of a server of your own as MILVUS_REST_TEST_URI."
         )
     return Path(spec.submodule_search_locations[0]) / "data"
@@ -290,9 +303,12 @@ def _unpack(data: Path) -> Path:
     return folder
 
 
+_LIBC = ctypes.CDLL(None)
+
+
 def _die_with_parent() -> None:
     """Have the kernel end the server should this process be killed, so that it is never left behind."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _free_ports(count: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_milvus_rest.testing.local_milvus import LocalMilvus, MilvusAddress
+from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, LocalMilvus, MilvusAddress
 
 
 @pytest.fixture(scope="session")
@@ -32,4 +32,6 @@ def milvus() -> Iterator[MilvusAddress]:
 def milvus_connection(milvus: MilvusAddress, monkeypatch: pytest.MonkeyPatch) -> MilvusAddress:
     """The server as the Airflow connection ``milvus_rest_default``."""
     monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", milvus.connection_json())
+    for name, value in NO_PROXY.items():
+        monkeypatch.setenv(name, value)
     return milvus

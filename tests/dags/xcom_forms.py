@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import dag, task
+from airflow.providers.common.compat.sdk import dag, task, task_group
 
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 
@@ -48,6 +48,16 @@ def xcom_forms() -> None:
         task_id="expand", collection_name=os.environ.get("TEST_COLLECTION", "unset")
     ).expand(entities=rows.override(task_id="batches").partial(count=2).expand(first=[90, 95]))
     upsert("literal", [entity(100)])
+
+    @task
+    def batches() -> list[list[dict[str, Any]]]:
+        return [[entity(110), entity(111)], [entity(120)]]
+
+    @task_group
+    def group(batch: Any) -> None:
+        upsert("in_group", batch)
+
+    group.expand(batch=batches())
 
     @task
     def use(upsert_count: int) -> int:

@@ -75,7 +75,7 @@ def test_what_test_says_of_a_secure_server(milvus: LocalMilvus, tested: Any) -> 
     cases = [
         ({"password": "hunter2-wrong"}, "Check login and password"),
         ({"login": "", "password": ""}, "Check login and password"),
-        ({"schema": "nope"}, "database not found, database: nope. Check the name"),
+        ({"schema": "nope"}, "database not found, database: nope. Create it first"),
         ({"host": milvus.uri.replace("https:", "http:")}, "speaks TLS: write the connection's host with https://"),
         ({"extra": {}}, "the file of the authority that signed the server's certificate as connection field 'verify'"),
         ({"host": milvus.grpc_uri}, "With TLS, Milvus serves REST on a port of its own (proxy.http.port)"),
@@ -123,9 +123,9 @@ def test_mutual_tls(mutual: LocalMilvus, monkeypatch: pytest.MonkeyPatch, tested
     (tmp_path / "broken.pem").write_text("no certificate")
     other = Certificates.make(tmp_path / "other")
     cases = [
-        ({"client_cert": str(tmp_path / "broken.pem")}, "must be PEM files of a certificate and its key"),
-        ({"client_key": str(other.client_key)}, "do not belong together"),
-        ({"verify": str(tmp_path / "broken.pem")}, "'verify' must be a PEM file of certificates"),
+        ({"client_cert": str(tmp_path / "broken.pem")}, "must be PEM files of a certificate and of its key"),
+        ({"client_key": str(other.client_key)}, "which belong together"),
+        ({"verify": str(tmp_path / "broken.pem")}, "must be a PEM file of certificates"),
     ]
     for wrong, remedy in cases:
         monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps(right | {"extra": right["extra"] | wrong}))

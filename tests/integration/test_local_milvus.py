@@ -57,6 +57,41 @@ def test_the_command_runs_another_with_the_connection() -> None:
     assert '{"conn_type": "milvus_rest", "host": "http://given:1", "password": "key"}' in done.stdout
 
 
+def test_an_interrupted_command_may_clean_up_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A command that takes its time, and a child of it that does not listen."""
+    child = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    code = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {child!r}])
+print("child", child.pid, flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("clean", flush=True)
+"""
+    environment = os.environ | {"MILVUS_REST_TEST_URI": "http://given:1"}
+    command = [sys.executable, "-m", "airflow_provider_milvus_rest.testing", "--", sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        pid = int(next(line for line in lines if line.startswith("child")).split()[1])
+        process.send_signal(signal.SIGTERM)
+        assert "clean\n" in lines
+    assert process.returncode == 130
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_server_can_be_started_after_it_was_stopped() -> None:
+    server = LocalMilvus(auth=False)
+    assert not server.folder.exists()
+    for _ in range(2):
+        server.start()
+        assert server.client().list_collections() == []
+        server.stop()
+    assert not server.folder.exists()
+
+
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     server = LocalMilvus(tmp_path, start_timeout=0)
     with pytest.raises(LocalMilvusError, match="did not become healthy"):

@@ -88,7 +88,7 @@ def test_another_database(
         there = MilvusRestHook("other")
         assert there.list_collections() == ["docs"]
         assert there.upsert("docs", row).upsert_count == 1
-        assert there.test_connection() == (True, f"Milvus at {milvus_connection.uri}: 1 collections in 'other_db'")
+        assert there.test_connection() == (True, f"Milvus at {milvus_connection.uri}: 1 collection in 'other_db'")
     finally:
         other.drop_collection("docs")
         pymilvus.drop_database("other_db")
@@ -96,7 +96,7 @@ def test_another_database(
 
 def test_what_is_missing_is_named(hook: MilvusRestHook) -> None:
     for call in (lambda: hook.upsert("nope", []), lambda: hook.upsert("docs", [], db_name="nope")):
-        with pytest.raises(e.NotFoundError, match=r"nope.* Check the name") as caught:
+        with pytest.raises(e.NotFoundError, match=r"nope.* Create it first") as caught:
             call()
         assert isinstance(caught.value, AirflowFailException)
 

@@ -84,8 +84,36 @@ def test_entities_in_every_form_of_xcom(
     counts = {"whole": 3, "single": 1, "key": 2, "mapped": 4, "mapped_single": 3, "map": 2, "several": 5, "literal": 1}
     assert {task_id: run.xcom(task_id, "upsert_count") for task_id in counts} == counts
     assert [run.xcom("expand", "upsert_count", index) for index in (0, 1)] == [2, 2]
+    assert [run.xcom("group.in_group", "upsert_count", index) for index in (0, 1)] == [2, 1]
     assert run.xcom("use") == 3000
-    keys = [*range(3), 10, 20, 21, 30, 31, 40, 41, 50, 51, 60, 61, 62, 70, 71, 72, 80, 81, 90, 91, 95, 96, 100]
+    keys = [
+        *range(3),
+        10,
+        20,
+        21,
+        30,
+        31,
+        40,
+        41,
+        50,
+        51,
+        60,
+        61,
+        62,
+        70,
+        71,
+        72,
+        80,
+        81,
+        90,
+        91,
+        95,
+        96,
+        100,
+        110,
+        111,
+        120,
+    ]
     rows = {key: {"id": key, "vector": [float(key)] * 4, "text": f"text {key}"} for key in keys}
     assert read_back(name) == rows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
+import json
 import re
 import subprocess
 import sys
@@ -16,9 +16,12 @@ from airflow.providers.common.compat.sdk import Connection
 from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest import exceptions
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.testing import MilvusAddress
 
 REPO = Path(__file__).parents[2]
@@ -29,7 +32,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 CONNECTION = "export AIRFLOW_CONN_MILVUS_REST_DEFAULT="
 STARTS = (
     "make demo",
-    "pip install .",
+    "pip install '.[local]'",
     "python -m airflow_provider_milvus_rest.testing\n",
     "from pymilvus import",
     "from airflow.sdk import dag, task",
@@ -37,6 +40,7 @@ STARTS = (
     f"{CONNECTION}'milvus-rest://https://root",
     f'{CONNECTION}\'{{\n  "conn_type": "milvus_rest",\n',
     "MilvusRestUpsertOperator(",
+    '{"id": 7777',
     "from airflow_provider_milvus_rest.hooks",
     "make install",
     "pytest_plugins",
@@ -93,6 +97,21 @@ def test_the_hook(docs: MilvusClient, capsys: pytest.CaptureFixture[str]) -> Non
     assert set(capsys.readouterr().out.splitlines()) >= {"1 [1]", "5000 5000"}
 
 
+def test_a_rejected_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run over such a file writes it."""
+    line = block('{"id": 7777')
+    row = json.loads(line)
+    row.pop("$reject")
+    types = {"id": "Int64", "vector": "FloatVector", "text": "VarChar"}
+    fields = [FieldSchema(name=n, type=t, size=4, primary_key=n == "id") for n, t in types.items()]
+    rejects = Rejects(tmp_path / "rejects.jsonl")
+    with pytest.raises(exceptions.RowError) as caught:
+        RowEncoder(CollectionSchema(name="docs", fields_=tuple(fields))).encode(row, "rows.jsonl:7778")
+    rejects.add(row, caught.value)
+    rejects.close()
+    assert (tmp_path / "rejects.jsonl").read_text() == line
+
+
 def test_the_operator() -> None:
     upsert = eval(block("MilvusRestUpsertOperator("))
     assert upsert.source_conn_id == "aws_default"
@@ -138,7 +157,7 @@ def test_the_test_of_a_dag(tmp_path: Path) -> None:
 def test_the_commands(tmp_path: Path) -> None:
     for line in block("make demo").splitlines():
         subprocess.run(["bash", "-ec", line.replace("make", "make -n")], cwd=REPO, check=True, capture_output=True)
-    install = block("pip install .").replace("pip", f"{sys.executable} -m pip", 1).strip()
+    install = block("pip install '.[local]'").replace("pip", f"{sys.executable} -m pip", 1).strip()
     offline = f"{install} --no-deps --no-build-isolation --target {tmp_path}"
     subprocess.run(["bash", "-ec", offline], cwd=REPO, check=True, capture_output=True)
     assert (tmp_path / "airflow_provider_milvus_rest" / "py.typed").exists()
@@ -146,12 +165,13 @@ def test_the_commands(tmp_path: Path) -> None:
 
 def test_the_command_for_a_server() -> None:
     command = block("python -m airflow_provider_milvus_rest.testing\n").replace("python", sys.executable, 1).split()
-    given = os.environ | {"MILVUS_REST_TEST_URI": "http://given:1"}
-    with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "Milvus is at http://given:1\n"
+        assert process.stdout.readline() == "Starting a local Milvus …\n"
+        assert process.stdout.readline().startswith("Milvus is at http://127.0.0.1:")
         assert process.stdout.readline().startswith(f"{CONNECTION}'{{")
         process.terminate()
+    assert process.returncode == 0
 
 
 def test_the_examples_are_run_as_it_says() -> None:

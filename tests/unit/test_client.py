@@ -88,7 +88,7 @@ ERROR = {"code": 1804, "message": "fail to deal the insert data"}
     [
         (Reply({"code": 1800, "message": "user hasn't authenticated"}, 401), e.NotAuthenticatedError, "Check login"),
         (Reply({"code": 65535, "message": "permission deny"}, 403), e.ForbiddenError, "privilege"),
-        (Reply({"code": 100, "message": "can't find collection"}), e.NotFoundError, "Check the name"),
+        (Reply({"code": 100, "message": "can't find collection"}), e.NotFoundError, "Create it first"),
         (Reply({"code": 800, "message": "database not found"}), e.NotFoundError, "code 800"),
         (Reply({"code": 200, "message": "partition not found"}), e.NotFoundError, "partition not found"),
         (Reply(ERROR), e.DataRefusedError, "fail to deal the insert data"),
@@ -201,3 +201,46 @@ def test_retryable_says_whether_a_retry_helps() -> None:
     statuses = dict.fromkeys((200, 408, 429, 500, 502, 503, 504), True)
     statuses |= dict.fromkeys((301, 307, 400, 401, 403, 404, 405, 413), False)
     assert {status: class_of_answer(status, None).retryable for status in statuses} == statuses
+
+
+def test_a_proxy_that_leads_nowhere(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "http://root:hunter2@127.0.0.1:1")
+    with client_of("milvus.example.com") as client:
+        with pytest.raises(e.ConnectError, match=r"proxy that HTTP_PROXY or .* NO_PROXY") as caught:
+            client.list_collections()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("http_proxy", "http://root:hunter2/x@proxy")
+    with client_of("milvus.example.com") as client:
+        with pytest.raises(e.MilvusRestError) as caught:
+            client.list_collections()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".com", "mil vus", "\ud800"])
+def test_a_host_that_can_be_none(host: str) -> None:
+    with pytest.raises(e.ConnectionSettingsError, match="field 'host'"):
+        with client_of(host) as client:
+            client.list_collections()
+
+
+def test_only_an_upsert_blames_the_rows(server: ScriptedServer, client: MilvusRestClient) -> None:
+    server.script("/v1/vector/collections/describe", Reply({"code": 1100, "message": "Invalid collection name"}))
+    with pytest.raises(e.RequestRefusedError) as caught:
+        client.describe_collection("no such name!")
+    assert type(caught.value) is e.RequestRefusedError
+
+
+def test_a_type_that_is_not_known_yet(server: ScriptedServer, client: MilvusRestClient) -> None:
+    fields = [{"name": "id", "primaryKey": True, "type": "Int64"}]
+    fields += [{"name": name, "primaryKey": False, "type": name} for name in ("Array(Int8)", "Geometry", "Odd(1,2)")]
+    server.script("/v1/vector/collections/describe", Reply({"code": 200, "data": {"fields": fields}}))
+    schema = client.describe_collection("docs")
+    assert [(field.type, field.size, field.element_type) for field in schema.fields_] == [
+        ("Int64", None, None),
+        ("Array", None, "Int8"),
+        ("Geometry", None, None),
+        ("Odd(1,2)", None, None),
+    ]
+    assert schema.dynamic is False

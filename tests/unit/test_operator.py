@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Connection, task
 from pytest_mock import MockerFixture
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
-from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, described
+from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, described
 
 
 def entity(key: Any) -> dict[str, Any]:
@@ -179,5 +180,68 @@ def test_a_connection_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AIRFLOW_CONN_BAD", "milvus-rest://root:hunter2@milvus:19530/?read_timeout=soon&colour=red")
     ok, message = MilvusRestHook("bad").test_connection()
     assert not ok
-    assert message.startswith("Connection 'bad': Connection field 'read_timeout' cannot be used")
+    assert message.startswith("Connection 'bad': field 'read_timeout' cannot be used")
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("extra", ["[1]", "{", "5"])
+def test_an_extra_that_cannot_be_read_is_no_empty_one(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
+    connection = Connection(conn_id="bad", conn_type="milvus_rest", host="milvus")
+    connection.extra = extra
+    monkeypatch.setattr(MilvusRestHook, "get_connection", lambda *_: connection)
+    with pytest.raises(e.ConnectionSettingsError, match="Connection 'bad': field 'extra' must be a JSON object"):
+        MilvusRestHook("bad").list_collections()
+
+
+def test_an_iterator_cannot_be_read_twice(server: ScriptedServer, upsert: Any) -> None:
+    server.script(UPSERT, Reply({"code": 1, "message": "not ready"}))
+    task = upsert(entities=(entity(i) for i in range(3)))
+    with pytest.raises(e.NotReadyError):
+        task.execute({})
+    with pytest.raises(e.InputError, match="an iterator, from which an earlier try has read"):
+        task.execute({})
+
+
+def test_files_of_an_upstream_task_that_returned_none(upsert: Any) -> None:
+    task = upsert(files="{{ an output }}")
+    task.files = None  # as rendering leaves it
+    with pytest.raises(e.InputError, match="files: the upstream task returned None"):
+        task.execute({})
+
+
+def test_an_output_that_airflow_does_not_see_is_refused() -> None:
+    """In .partial(), Airflow wires template fields alone, and the task may run before the other."""
+    with DAG("partial"):
+
+        @task
+        def embed() -> list[dict[str, Any]]:
+            return []
+
+        mapped = MilvusRestUpsertOperator.partial(task_id="mapped", entities=embed()).expand(collection_name=["a"])
+    assert mapped.upstream_task_ids == set()
+    with pytest.raises(e.InputError, match=r"Airflow does not see it in \.partial\(\).* write embed >> mapped"):
+        mapped.unmap({"collection_name": "a"}).execute({})
+
+
+@pytest.mark.parametrize("rows", [None, 5, {"id": 1}, "text"])
+def test_what_ingest_does_not_take(upsert: Any, rows: Any) -> None:
+    with pytest.raises(e.InputError, match="rows must be an iterable of dicts"):
+        MilvusRestHook().ingest("docs", rows)
+
+
+def test_a_collection_is_described_anew_once_it_may_be_another(server: ScriptedServer, upsert: Any) -> None:
+    hook = MilvusRestHook()
+    hook.upsert("docs", entity(1))
+    server.script(UPSERT, Reply({"code": 1804, "message": "no"}), accept)
+    server.script(DESCRIBE, described("VarChar(64)"))
+    with pytest.raises(e.DataRefusedError):
+        hook.upsert("docs", entity(1))
+    assert hook.upsert("docs", entity("1")).upsert_ids == ["1"]
+
+
+def test_final_errors_can_be_pickled(upsert: Any) -> None:
+    with pytest.raises(e.InputError) as caught:
+        upsert(entities=5).execute({})
+    back = pickle.loads(pickle.dumps(caught.value))
+    assert type(back) is e.InputError
+    assert str(back) == str(caught.value)

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError
+from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, SourceUnavailableError
 from airflow_provider_milvus_rest.rows import files as files_module
 from airflow_provider_milvus_rest.rows.files import File
 from airflow_provider_milvus_rest.rows.readers import REJECT, SUFFIXES, iter_files
@@ -74,6 +74,7 @@ def test_a_name_that_looks_like_a_glob_but_exists_is_a_path(tmp_path: Path) -> N
         ("/no/such.jsonl", SourceNotFoundError, "no such file: /no/such.jsonl"),
         ("{folder}/*.parquet", SourceNotFoundError, "no file matches .*parquet"),
         ("{folder}/sub/empty", SourceNotFoundError, "holds no file that ends in .jsonl, .ndjson, .json"),
+        ("{folder}/x.jsonl.zip", InputError, "the suffix '.zip' is not one of"),
         ("{folder}/notes.txt", InputError, "the suffix '.txt' is not one of .jsonl, .ndjson, .json"),
         ("", InputError, "non-empty str or Path, not str ''"),
         ([None], InputError, "not NoneType None"),
@@ -83,6 +84,7 @@ def test_a_name_that_looks_like_a_glob_but_exists_is_a_path(tmp_path: Path) -> N
 )
 def test_files_that_cannot_be_read(folder: Path, files: Any, error: type[InputError], message: str) -> None:
     (folder / "sub/empty").mkdir()
+    (folder / "x.jsonl.zip").touch()
     files = files.format(folder=folder) if isinstance(files, str) else files
     with pytest.raises(InputError, match=message) as caught:
         find_files(files)
@@ -131,3 +133,34 @@ def test_empty_files_have_no_rows(tmp_path: Path) -> None:
     for name, content in (("a.json", ""), ("b.json", "[]"), ("c.jsonl", "\n")):
         (tmp_path / name).write_text(content)
     assert list(iter_files(find_files(tmp_path))) == []
+
+
+def test_names_that_fsspec_would_take_apart(tmp_path: Path) -> None:
+    (tmp_path / "a::b.jsonl").write_text('{"id": 1}')
+    assert [row.entity for row in iter_files(find_files(tmp_path))] == [{"id": 1}]
+
+
+class Remote(PurePosixPath):
+    """A path on some storage, as Airflow's are."""
+
+    def is_dir(self) -> bool:
+        if "down" in self.name:
+            raise ConnectionError("no answer from hunter")
+        return False
+
+    def exists(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return super().__str__().replace(":/", "://")
+
+
+def test_remote_files() -> None:
+    def find(*uris: str) -> list[File]:
+        return files_module.find_files(uris, SUFFIXES, Remote)
+
+    found = find("s3://prod@bucket/x.jsonl", "s3://staging@bucket/x.jsonl", "s3://prod@bucket/x.jsonl")
+    assert [str(file.path) for file in found] == ["s3://prod@bucket/x.jsonl", "s3://staging@bucket/x.jsonl"]
+    assert {file.name for file in found} == {"s3://bucket/x.jsonl"}
+    with pytest.raises(SourceUnavailableError, match=r"^s3://bucket/down.jsonl: ConnectionError: no answer"):
+        find("s3://prod@bucket/down.jsonl")

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+from airflow_provider_milvus_rest.testing.certificates import Certificates
 
 
 def settings(host: str | None = "milvus", **fields: Any) -> ConnectionSettings:
@@ -43,9 +45,12 @@ def test_host_and_port_in_every_form(host: str, port: int | None, url: str) -> N
         ({"host": "milvus:1", "port": 2}, "says port 1 and 'port' says 2"),
         ({"host": "grpc://milvus"}, "http:// or https://"),
         ({"host": "https://"}, "http:// or https://"),
-        ({"host": "http://milvus/v1/vector"}, "without '/v1/vector'"),
+        ({"host": "http://milvus/v1/vector"}, "must end after the host and port"),
         ({"host": "http://milvus:port"}, "not a host name"),
         ({"host": "http://root:hunter2@milvus"}, "holds credentials"),
+        ({"host": "root:12/hunter2@milvus"}, "holds credentials"),
+        ({"extra": {"client_cert": __file__}}, "must be PEM files of a certificate and of its key"),
+        ({"extra": {"verify": __file__}}, "must be a PEM file of certificates"),
         ({"login": "root"}, "'password' is not"),
         ({"login": "a:b", "password": "hunter2"}, "colon"),
         ({"password": "hunter2\n"}, "line break"),
@@ -87,11 +92,11 @@ def test_no_credentials() -> None:
 
 
 def test_extras_come_as_strings_from_a_uri_and_empty_from_the_form(tmp_path: Path) -> None:
-    ca = tmp_path / "ca.pem"
-    ca.touch()
+    ca = Certificates.make(tmp_path).ca
     strings = {"api_version": "v1", "connect_timeout": "5", "read_timeout": "7.5", "verify": "False"}
     found = settings(schema="", extra=strings | {"client_cert": "", "client_key": None})
     assert (found.connect_timeout, found.read_timeout, found.verify) == (5, 7.5, False)
+    assert settings(schema=" ").database is None
     assert (found.client_cert, found.database) == (None, None)
     assert settings(extra={"verify": "true"}).verify is True
     assert settings(extra={"verify": str(ca)}).verify == ca
@@ -99,3 +104,14 @@ def test_extras_come_as_strings_from_a_uri_and_empty_from_the_form(tmp_path: Pat
 
 def test_unknown_extras_are_handed_back() -> None:
     assert ConnectionSettings.from_connection(host="milvus", extra={"timeout": 5, "verify": True})[1] == ["timeout"]
+
+
+def test_a_key_with_a_pass_phrase_is_refused_instead_of_asked_for(tmp_path: Path) -> None:
+    files = Certificates.make(tmp_path)
+    key = serialization.load_pem_private_key(files.client_key.read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"hunter2")
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    files.client_key.write_bytes(pem)
+    extra = {"client_cert": str(files.client_cert), "client_key": str(files.client_key)}
+    with pytest.raises(ConnectionSettingsError, match="without a pass phrase"):
+        settings(extra=extra)
