@@ -16,7 +16,13 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 COLLECTION = "stdlib_docs_mapped"
 
 
-@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False, tags=["milvus", "example"])
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    is_paused_upon_creation=False,
+    tags=["milvus", "example"],
+)
 def example_milvus_rest_mapped() -> None:
     @task
     def create_collection() -> None:

@@ -108,6 +108,7 @@ def test_address_as_a_connection() -> None:
     }
 
 
+@pytest.mark.heavy
 def test_servers_run_side_by_side_and_keep_their_data_over_a_crash(tmp_path: Path) -> None:
     row = {"id": 1, "vector": [0.5] * 4}
     with LocalMilvus(tmp_path / "a", auth=False) as a, LocalMilvus(auth=False) as b:

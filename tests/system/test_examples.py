@@ -59,7 +59,7 @@ def test_there_is_no_example_that_is_not_tested() -> None:
 
 @PLAIN
 @pytest.mark.parametrize("dag_id", COLLECTIONS)
-@pytest.mark.parametrize("way", ["python", "airflow dags test"])
+@pytest.mark.parametrize("way", ["python", pytest.param("airflow dags test", marks=pytest.mark.heavy)])
 def test_run(stored: Callable[[str], int], dag_id: str, way: str) -> None:
     file = str(EXAMPLES / f"{dag_id}.py")
     command = [sys.executable, file] if way == "python" else [AIRFLOW, "dags", "test", dag_id]
@@ -84,7 +84,6 @@ def standalone(
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     }.items():
         monkeypatch.setenv(name, value)
     log = tmp_path / "standalone.log"
@@ -121,6 +120,7 @@ def wait_for(done: Callable[[], bool], seconds: float, why: Callable[[], Any]) -
 
 
 @PLAIN
+@pytest.mark.heavy
 def test_under_airflow_standalone(standalone: Callable[..., Any], stored: Callable[[str], int]) -> None:
     wait_for(lambda: {dag["dag_id"] for dag in standalone("dags", "list")} >= set(COLLECTIONS), 60, lambda: "no DAGs")
     for dag_id in COLLECTIONS:
