@@ -19,7 +19,7 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema
 BATCH_SIZE = 1000
 MAX_REQUEST_BYTES = 8 * 2**20
 _HOPELESS = 50
-"""Rows that the server refuses one by one before it has accepted any, until it cannot be the rows."""
+"""Rows that the server refuses, each alone, before it has accepted any: more cannot be the rows' fault."""
 
 
 class Ingest:
@@ -46,6 +46,7 @@ class Ingest:
         self._rejects = rejects
         self._batch = Batch(batch_size, max_request_bytes)
         self._batch_size = batch_size
+        self._refusals = 0
         self._open = 0  # rows read of which it is not known yet what becomes of them
 
     def run(self, rows: Iterable[Row]) -> None:
@@ -132,7 +133,8 @@ class Ingest:
 
     def _refused(self, row: Pending, error: DataRefusedError) -> None:
         """Reject a row that the server refused; if it had taken an earlier one's place, that one stands."""
-        if not self._report.upsert_count and self._rejects.count >= _HOPELESS:
+        self._refusals += 1
+        if self._refusals > _HOPELESS and not self._report.upsert_count:
             raise error
         reason = f"is refused by the server: {error.args[0]}"
         self._reject(orjson.loads(row.text), RowError(reason, position=row.position, key=row.key, code=error.code))

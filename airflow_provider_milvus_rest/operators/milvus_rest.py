@@ -45,7 +45,8 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
         error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and goes on.
     :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
-    :param rejects_path: with ``"skip"``: a folder, local or a URI, for a file of rejected rows of each try of a task.
+    :param rejects_path: with ``"skip"``: a folder for a file of rejected rows of each try of a task, local or a URI,
+        which may name the storage's connection (``s3://conn_id@bucket/rejects``).
         Its path is the output ``rejects_path``; mend the rows and give it as ``files``. (templated)
     :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
     :param milvus_rest_conn_id: the Airflow connection. (templated)

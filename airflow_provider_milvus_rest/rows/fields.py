@@ -62,7 +62,7 @@ def plain(value: Any) -> Any:
 
 def float_text(value: float) -> bytes:
     """The shortest text that reads back to ``value``, always with a dot: without one, Milvus takes it for an int64."""
-    text = repr(value)
+    text = float.__repr__(value)
     if "." not in text:
         mantissa, _, exponent = text.partition("e")
         text = f"{mantissa}.0e{exponent}"
@@ -294,7 +294,7 @@ def _finite(value: float, at: str) -> float:
 
 def _string(value: str) -> bytes:
     try:
-        return orjson.dumps(str(value))
+        return orjson.dumps(str.__str__(value))  # of a str that is an Enum, its value
     except orjson.JSONEncodeError:
         raise refuse("holds a lone surrogate, which UTF-8 cannot hold") from None
 

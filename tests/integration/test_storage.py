@@ -122,3 +122,22 @@ def test_local_files_as_uri_and_compressed(upsert: Callable[..., set[int]], tmp_
     (tmp_path / "6.jsonl").write_bytes(lines(6))
     assert upsert(tmp_path, None) == {1, 2, 3, 4, 6}
     assert upsert(f"file://{tmp_path}/*.gz", None) == {1, 4}
+
+
+def test_rejected_rows_go_to_s3_and_come_back(
+    upsert: Callable[..., set[int]], make_collection: Callable[..., str]
+) -> None:
+    arguments = {"collection_name": make_collection(), "source_conn_id": "s3"}
+    skip = {"on_reject": "skip", "rejects_path": "s3://s3@bucket/rejects"}
+    task = MilvusRestUpsertOperator(task_id="upsert", files="s3://bucket/bad/x.jsonl", **arguments, **skip)
+    outputs = task.execute({})
+    assert (outputs["upsert_count"], outputs["rejected_count"]) == (1, 1)
+    path = ObjectStoragePath(outputs["rejects_path"])
+    with path.open("rb") as file:
+        (line,) = [json.loads(text) for text in file]
+    assert line["$reject"]["position"] == "s3://bucket/bad/x.jsonl:2"
+    assert line["$reject"]["raw"] == "{"
+    with path.open("wb") as file:
+        file.write(json.dumps(entity(8) | line).encode())
+    again = MilvusRestUpsertOperator(task_id="again", files=outputs["rejects_path"], **arguments)
+    assert again.execute({})["upsert_count"] == 1

@@ -7,6 +7,7 @@ import json
 import uuid
 from datetime import datetime, timezone
 from decimal import Decimal
+from enum import Enum, IntEnum
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,16 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSche
 
 ID = FieldSchema(name="id", type="Int64", primary_key=True)
 DYNAMIC = FieldSchema(name="DYNAMIC", type="")
+
+
+class Color(str, Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -146,6 +157,9 @@ def test_arrays(value: list[Any]) -> None:
         (1e-45, "Float", "1.0e-45"),
         (1e16, "Float", "1.0e+16"),
         ("é\u2028\x00", "VarChar", '"é\u2028\\u0000"'),
+        (Color.RED, "VarChar", '"red"'),
+        ({Color.RED: [Color.RED, Level.HIGH]}, "dynamic", '{"red":["red",3]}'),
+        (np.str_("x"), "VarChar", '"x"'),
     ],
 )
 def test_taken_exactly(value: Any, kind: str, text: str) -> None:

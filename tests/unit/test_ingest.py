@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import datetime
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +19,7 @@ from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import iter_entities
-from tests.servers import UPSERT, Reply, ScriptedServer, accept
+from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 
 
 def entity(key: Any, text: str = "x") -> dict[str, Any]:
@@ -125,3 +128,52 @@ def test_the_sum_holds_when_the_source_fails(server: ScriptedServer) -> None:
 def test_a_sum_that_does_not_hold_raises() -> None:
     with pytest.raises(AssertionError, match="2 rows were read but 1 accounted for"):
         IngestReport(read_count=2, upsert_count=1).check()
+
+
+def test_a_server_that_refuses_every_row_is_not_asked_for_each(server: ScriptedServer, tmp_path: Path) -> None:
+    """Even after as many rows were rejected here."""
+    server.script(UPSERT, Reply({"code": 1100, "message": "not this collection"}))
+    rows = [entity("spoiled")] * 100 + [entity(i) for i in range(5000)]
+    report = IngestReport()
+    with pytest.raises(e.DataRefusedError, match="not this collection"):
+        run(server, rows, report, Rejects(tmp_path / "rejects.jsonl"))
+    assert report.rejected_count == 150
+    assert report.request_count < 150
+    report.check()
+
+
+def test_what_is_too_large_is_halved(server: ScriptedServer) -> None:
+    def limited(request: Request) -> Reply:
+        return accept(request) if len(request.body) < 400 else Reply("<html>413</html>", 413)
+
+    server.script(UPSERT, limited)
+    report = IngestReport()
+    run(server, [entity(i) for i in range(50)], report)
+    assert [
+        row["id"] for request in server.sent_to(UPSERT) if len(request.body) < 400 for row in request.json["data"]
+    ] == [*range(50)]
+    assert (report.upsert_count, report.rejected_count) == (50, 0)
+
+
+def test_rejected_rows_are_written_whatever_they_hold(server: ScriptedServer, tmp_path: Path) -> None:
+    vector = np.array([0.5, np.nan, 0.5, 0.5], dtype=np.float32)
+    rows = [
+        entity(1) | {"vector": vector},
+        entity(2, "\ud800"),
+        entity(3) | {"text": datetime.date(2026, 1, 1)},
+        entity(4) | {("a", 1): {float("inf"), b"x"}},
+        entity(2**70),
+        [5],
+        None,
+    ]
+    rejects = Rejects(tmp_path / "folder" / "rejects.jsonl")
+    run(server, rows, IngestReport(), rejects)
+    lines = [json.loads(line) for line in (tmp_path / "folder" / "rejects.jsonl").read_text().splitlines()]
+    assert [line["$reject"]["position"] for line in lines] == [f"[{index}]" for index in range(len(rows))]
+    assert [line["$reject"]["field"] for line in lines] == ["vector", "text", "text", "('a', 1)", "id", None, None]
+    assert lines[0]["vector"] == [0.5, "nan", 0.5, 0.5]
+    assert lines[1]["text"] == "\ud800"
+    assert lines[2]["text"] == "2026-01-01"
+    assert lines[4]["id"] == 2**70
+    assert lines[5]["$reject"]["raw"] == [5]
+    assert all("NaN" not in line for line in (tmp_path / "folder" / "rejects.jsonl").read_text().splitlines())
