@@ -52,7 +52,7 @@ _CONN_FIELDS: dict[str, Any] = {
     },
     "read_timeout": {
         "label": "Read timeout (s)",
-        "description": "Seconds to wait for an answer. Milvus's v1 API has no time limit of its own.",
+        "description": "Seconds without a byte of the answer. Milvus's v1 API has no time limit of its own.",
         "schema": {"type": ["number", "null"], "default": 60, "minimum": 0},
     },
     "verify": {

@@ -38,7 +38,10 @@ _CONVERSIONS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "value.decode()"),
     ((np.ndarray,), "value.tolist()"),
     ((set, frozenset), "list(value)"),
+    ((np.datetime64, np.timedelta64), "str(value)"),
 )
+_FOREIGN_NULLS = frozenset({"NAType", "NaTType", "NullScalar"})
+"""pandas' and Arrow's; neither is imported here."""
 
 
 def refuse(reason: str) -> PydanticCustomError:
@@ -50,7 +53,13 @@ def _not(expected: str, value: Any) -> PydanticCustomError:
     """``value`` is of a type that the field does not take."""
     if value is None:
         return refuse(f"is null, but must be {expected}")
+    if type(value).__name__ in _FOREIGN_NULLS:
+        return refuse(f"is {type(value).__name__}, but must be {expected}; make it None where the field takes null")
     how = next((f"; convert it with {how}" for types, how in _CONVERSIONS if isinstance(value, types)), "")
+    if hasattr(value, "as_py"):
+        how = "; convert it with value.as_py()"
+    elif not how and hasattr(value, "tolist"):
+        how = "; convert it with value.tolist()"
     shown = "" if isinstance(value, (np.ndarray, list, dict, tuple)) else f" {excerpt(repr(value), 60)}"
     return refuse(f"must be {expected}, not {type(value).__name__}{shown}{how}")
 

@@ -269,7 +269,6 @@ def random_row(rng: random.Random, fields: list[Field], dynamic: bool) -> tuple[
     return row, field.name
 
 
-@pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 def test_random_rows_are_stored_exactly_or_named(
     pymilvus: MilvusClient, write: Any, random_collections: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from enum import Enum, IntEnum
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,6 +196,13 @@ NOT_A_NUMBER = "no finite number"
         (uuid.UUID(int=0), "VarChar", "convert it with str(value)"),
         (datetime(2026, 1, 1, tzinfo=timezone.utc), "VarChar", "convert it with value.isoformat()"),
         (b"x", "VarChar", "convert it with value.decode()"),
+        (pd.NA, "VarChar", "is NAType, but must be a str (VarChar); make it None where the field takes null"),
+        (pd.NaT, "Int64", "is NaTType, but must be"),
+        (pd.NA, "dynamic", "is NAType, but must be a JSON value; make it None"),
+        (pd.Timestamp("2026-01-01"), "VarChar", "convert it with value.isoformat()"),
+        (np.datetime64("2026-01-01"), "VarChar", "convert it with str(value)"),
+        (pd.Series([1.0] * 4), "FloatVector", "must be a list or array of 4 numbers (FloatVector), not Series"),
+        (pd.Series([1.0]), "dynamic", "convert it with value.tolist()"),
         ({"a": 1}, "VarChar", "must be a str (VarChar), not dict"),
         ("\ud800", "VarChar", "lone surrogate"),
         ("ééé", "VarChar", "is 6 bytes long in UTF-8, but VarChar(4) takes 4"),
