@@ -19,6 +19,7 @@ def settings(host: str | None = "milvus", **fields: Any) -> ConnectionSettings:
     ("host", "port", "url"),
     [
         ("milvus", None, "http://milvus:19530"),
+        ("milvus", 0, "http://milvus:19530"),  # what Airflow 3.3's form sends for none
         ("milvus", 8080, "http://milvus:8080"),
         ("milvus:8080", None, "http://milvus:8080"),
         ("milvus:8080", 8080, "http://milvus:8080"),
