@@ -31,15 +31,15 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "milvus_rest",
                 "hook-class-name": f"{_HOOK}.MilvusRestHook",
                 "hook-name": "Milvus (REST)",
-                "conn-fields": _CONN_FIELDS,
-                "ui-field-behaviour": _UI_FIELD_BEHAVIOUR,
+                "conn-fields": CONN_FIELDS,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
             }
         ],
     }
 
 
-# Read from the provider info by Airflow 3.2 and later.
-_CONN_FIELDS: dict[str, Any] = {
+# Read from the provider info by Airflow 3.2 and later, and through the hook's methods before.
+CONN_FIELDS: dict[str, Any] = {
     "api_version": {
         "label": "API version",
         "description": "Version of Milvus's REST API.",
@@ -72,7 +72,7 @@ _CONN_FIELDS: dict[str, Any] = {
     },
 }
 
-_UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": [],
     "relabeling": {"schema": "Database", "password": "Password or API key"},
     "placeholders": {

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
 
+from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest.exceptions import (
     ConnectionSettingsError,
     DataRefusedError,
@@ -51,6 +52,27 @@ class MilvusRestHook(BaseHook):
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
         self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's own fields, for Airflow before 3.2, which does not read them from the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import StringField
+
+        return {
+            name: StringField(
+                field["label"],
+                description=field["description"],
+                default=str(field["schema"].get("default", "")),
+                widget=BS3TextFieldWidget(),
+            )
+            for name, field in CONN_FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels and placeholders of the form's common fields, likewise."""
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     def get_conn(self) -> MilvusRestClient:
         """The client for the connection, made once.

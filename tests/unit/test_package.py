@@ -32,6 +32,7 @@ def test_airflow_finds_the_hook_and_its_form() -> None:
     fields = {name.rpartition("__")[2] for name in manager.connection_form_widgets if "__milvus_rest__" in name}
     assert fields == set(ConnectionSettings.model_fields) - {"base_url", "token", "database"}
     assert manager.field_behaviours["milvus_rest"]["relabeling"]["schema"] == "Database"
+    assert MilvusRestHook.get_ui_field_behaviour()["relabeling"]["schema"] == "Database"
     assert MilvusRestHook.default_conn_name == "milvus_rest_default"
 
 
