@@ -22,7 +22,6 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 
 ID = FieldSchema(name="id", type="Int64", primary_key=True)
-DYNAMIC = FieldSchema(name="DYNAMIC", type="")
 
 
 class Color(str, Enum):
