@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from airflow.providers.common.compat.sdk import Connection
 from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest import exceptions
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
@@ -132,19 +133,18 @@ def test_connections(start: str, expected: tuple[Any, ...], monkeypatch: pytest.
     name = "AIRFLOW_CONN_MILVUS_REST_DEFAULT"
     script = block(start) + f'printf "%s" "${name}"'
     monkeypatch.setenv(name, subprocess.check_output(["bash", "-ec", script], text=True))
-    connection = Connection.get("milvus_rest_default")
-    assert connection.conn_type == "milvus_rest"
-    settings, unknown = ConnectionSettings.from_connection(
-        host=connection.host,
-        port=connection.port,
-        login=connection.login,
-        password=connection.password,
-        schema=connection.schema,
-        extra=connection.extra_dejson,
-    )
+    settings = MilvusRestHook().get_conn().settings
     assert settings.token is not None
     found = (settings.base_url, settings.token.get_secret_value(), settings.database, settings.read_timeout)
-    assert (found, unknown) == (expected, [])
+    assert found == expected
+
+
+def test_the_size_of_vectors_in_xcom() -> None:
+    assert "2,000 vectors of 768 dimensions are some 32 MB" in README
+    vectors = np.random.default_rng(7).standard_normal((2000, 768), dtype=np.float32)
+    assert (
+        round(len(json.dumps([{"id": i, "vector": vector.tolist()} for i, vector in enumerate(vectors)])) / 1e6) == 32
+    )
 
 
 def test_the_test_of_a_dag(tmp_path: Path) -> None:
