@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import TypeAdapter
 
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
-from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class V1:
             dynamic=data.get("enableDynamicField", False),
             before_2_3_13=not any("partitionKey" in field for field in data["fields"]),
             # Versions before 2.4.17 may list the field that holds the dynamic ones.
-            fields_=tuple(self._field(field) for field in data["fields"] if field["name"] != "$meta"),
+            fields_=tuple(self._field(field) for field in data["fields"] if field["name"] != DYNAMIC_FIELD),
         )
 
     def read_names(self, data: Any) -> list[str]:

@@ -12,10 +12,8 @@ from typing_extensions import NotRequired, Required, TypedDict
 
 from airflow_provider_milvus_rest.exceptions import RowError, UnsupportedCollectionError
 from airflow_provider_milvus_rest.rows import fields
-from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema, Key
+from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
 
-_RESERVED = "$meta"
-"""What Milvus calls the field that holds the dynamic ones."""
 # Go's encoder, by which the server measures dynamic fields, writes these as six bytes.
 _GO_ESCAPES = ((b"<", 5), (b">", 5), (b"&", 5), ("\u2028".encode(), 3), ("\u2029".encode(), 3))
 
@@ -96,9 +94,9 @@ class RowEncoder:
             raise fields.refuse("is written by a function of the collection: leave it out")
         if not self._dynamic:
             raise fields.refuse(f"is no field of {self._collection!r}, which has no dynamic fields")
-        if name == _RESERVED:
+        if name == DYNAMIC_FIELD:
             raise fields.refuse("is a name that Milvus keeps for itself")
-        return fields.json_text({name: None}, 0)[1:-5] + fields.dynamic(value)
+        return fields.string(name) + b":" + fields.dynamic(value)
 
     def _error(self, row: Mapping[Any, Any], field: str, reason: str, position: str | None) -> RowError:
         key = fields.plain(row.get(self._key))

@@ -71,11 +71,12 @@ def plain(value: Any) -> Any:
 
 def float_text(value: float) -> bytes:
     """The shortest text that reads back to ``value``, always with a dot: without one, Milvus takes it for an int64."""
-    text = float.__repr__(value)
-    if "." not in text:
-        mantissa, _, exponent = text.partition("e")
-        text = f"{mantissa}.0e{exponent}"
-    return text.encode()
+    return _dotted(float.__repr__(value))
+
+
+def _dotted(text: str) -> bytes:
+    """Python and numpy write a dot, but for a lone digit before an exponent."""
+    return (text if "." in text else text.replace("e", ".0e")).encode()
 
 
 def integer(bits: int) -> Check:
@@ -115,10 +116,7 @@ def single(value: Any) -> bytes:
         raise refuse(f"{number!r} is beyond float32")
     if number and not rounded:
         raise refuse(f"{number!r} is too small for float32, which would make it 0")
-    text = str(rounded)
-    if "." in text:
-        return text.encode()
-    return float_text(float(rounded)) if "e" not in text else text.replace("e", ".0e").encode()
+    return _dotted(str(rounded))
 
 
 def _number(value: Any, expected: str) -> float:
@@ -133,9 +131,7 @@ def _number(value: Any, expected: str) -> float:
         return exact
     if not isinstance(value, float):
         raise _not(expected, value)
-    if not math.isfinite(value):
-        raise refuse(f"is {value}, which is no finite number")
-    return float(value)
+    return float(_finite(value))
 
 
 def varchar(max_length: int | None) -> Check:
@@ -144,7 +140,7 @@ def varchar(max_length: int | None) -> Check:
     def check(value: Any) -> bytes:
         if not isinstance(value, str):
             raise _not("a str (VarChar)", value)
-        text = _string(value)
+        text = string(value)
         if max_length is not None and (length := len(value.encode())) > max_length:
             raise refuse(f"is {length} bytes long in UTF-8, but VarChar({max_length}) takes {max_length}")
         return text
@@ -231,18 +227,20 @@ def array_field(element: Check | None) -> Check:
     def check(value: Any) -> bytes:
         if not isinstance(value, (list, tuple)):
             raise _not("a list (Array)", value)
+        if not value:
+            return b"[]"
         kinds = {type(plain(item)) for item in value}
         checked = element or (_ELEMENTS.get(next(iter(kinds))) if len(kinds) == 1 else None)
-        if value and checked is None:
+        if checked is None:
             raise refuse("must hold ints, floats, bools or strs, and all of one type")
         return b"[" + b",".join(_element(checked, index, item) for index, item in enumerate(value)) + b"]"
 
     return check
 
 
-def _element(check: Check | None, index: int, item: Any) -> bytes:
+def _element(check: Check, index: int, item: Any) -> bytes:
     try:
-        return check(item) if check else b""
+        return check(item)
     except PydanticCustomError as error:
         raise refuse(f"[{index}] {error.message()}") from None
 
@@ -258,8 +256,6 @@ def dynamic(value: Any) -> bytes:
         raise refuse("is null, which a dynamic field cannot store: leave it out")
     if type(value) is int:
         return _INT64(value)
-    if isinstance(value, float):
-        return float_text(_number(value, "a float"))
     return json_text(value, _SAFE)
 
 
@@ -270,7 +266,7 @@ def json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> by
     if value is None:
         return b"null"
     if isinstance(value, bool):
-        return b"true" if value else b"false"
+        return boolean(value)
     if isinstance(value, int):
         if not (-int_limit <= value <= min(int_limit, 2**63 - 1)):
             raise refuse(
@@ -280,7 +276,7 @@ def json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> by
     if isinstance(value, float):
         return float_text(_finite(value, at))
     if isinstance(value, str):
-        return _string(value)
+        return string(value)
     if depth > _MAX_DEPTH:
         raise refuse(f"is nested more than {_MAX_DEPTH} deep")
     if isinstance(value, (list, tuple)):
@@ -290,18 +286,19 @@ def json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> by
         for name, member in value.items():
             if not isinstance(name, str):
                 raise refuse(f"{at}has the key {excerpt(repr(name), 40)}, which is no str")
-            members.append(_string(name) + b":" + json_text(member, int_limit, f"{where}.{name:.40}", depth + 1))
+            members.append(string(name) + b":" + json_text(member, int_limit, f"{where}.{name:.40}", depth + 1))
         return b"{%s}" % b",".join(members)
     raise refuse(f"{at}{_not('a JSON value', value).message()}")
 
 
-def _finite(value: float, at: str) -> float:
+def _finite(value: float, at: str = "") -> float:
     if not math.isfinite(value):
         raise refuse(f"{at}is {value}, which is no finite number")
     return value
 
 
-def _string(value: str) -> bytes:
+def string(value: str) -> bytes:
+    """JSON text of any str that UTF-8 can hold."""
     try:
         return orjson.dumps(str.__str__(value))  # of a str that is an Enum, its value
     except orjson.JSONEncodeError:

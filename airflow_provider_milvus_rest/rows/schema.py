@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from airflow_provider_milvus_rest.exceptions import UnsupportedCollectionError
 
 Key = int | str
+DYNAMIC_FIELD = "$meta"
+"""What Milvus calls the field that holds the dynamic ones."""
 _KEY_TYPES: dict[str, type[int] | type[str]] = {"Int64": int, "VarChar": str}
 
 
