@@ -6,95 +6,163 @@ the function that makes them.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.compression import compr
 from fsspec.utils import infer_compression
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, SourceUnavailableError, excerpt
 
-Files = str | Path | Iterable["str | Path"]
-"""A path, a glob, a folder, or an iterable of them; a str with ``://`` is a URI of a remote storage."""
+Files = str | Path | Mapping[str, Any] | Iterable["str | Path | Mapping[str, Any]"]
+"""A path, a glob, a folder, a :class:`Part` as a dict, or an iterable of them; a str with ``://`` is a URI."""
+FORMATS = {
+    "jsonl": (".jsonl", ".ndjson"),
+    "json": (".json",),
+    "csv": (".csv",),
+    "parquet": (".parquet",),
+    "arrow": (".arrow", ".feather"),
+}
+"""What ``file_format`` may be, and the suffixes that say it."""
+_FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+_CAN_BE_PARTED = (("jsonl", None, "bytes"), ("parquet", None, "row_groups"))
+_BUFFER_BYTES = 2**20
+"""Lines of embeddings do not fit into Python's own buffer of 8 KiB, through which reading one takes 8 times as long."""
 _MAGIC = frozenset("*?[")
 _CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 
 
+class Part(BaseModel):
+    """A file, or what of it one task is to read: bytes ``start`` to ``end``, or row groups ``start`` to ``end``.
+
+    A line belongs to the range in which it begins. ``size`` is the file's in bytes: a file that has another one is
+    not read, since the ranges of the other tasks would not fit either.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: StrictStr = Field(min_length=1)
+    size: StrictInt | None = None
+    unit: str = Field("bytes", pattern="^(bytes|row_groups)$")
+    start: StrictInt = Field(0, ge=0)
+    end: StrictInt | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the file from its beginning to its end."""
+        return not self.start and self.end is None
+
+
 @dataclass(frozen=True)
 class File:
-    """One file to read. ``name`` is its path or URI without connection or credentials; ``suffix`` is that of the
-    content, before one that says how it is compressed (``.jsonl`` of ``x.jsonl.gz``).
+    """One file to read. ``name`` is its path or URI without connection or credentials; ``format`` is one of
+    :data:`FORMATS`, or None if the suffix says none; ``compression`` is fsspec's name for how it is compressed.
     """
 
     path: Any
     name: str
-    suffix: str
+    format: str | None
+    compression: str | None
+    part: Part
 
     @classmethod
-    def of(cls, path: Any) -> File:
+    def of(cls, path: Any, file_format: str | None = None, part: Part | None = None) -> File:
         """The file at a ``pathlib.Path`` or an ``ObjectStoragePath``."""
-        plain = path.name.rpartition(".")[0] if _compression(path.name) else path.name
-        return cls(path, _CONNECTION.sub("", str(path)), Path(plain).suffix.lower())
+        compression = infer_compression(path.name)
+        if compression == "zip":  # of an archive, fsspec would read the first member alone
+            compression = None
+        plain = path.name.rpartition(".")[0] if compression else path.name
+        found = file_format or _FORMAT_OF.get(Path(plain).suffix.lower())
+        return cls(path, _CONNECTION.sub("", str(path)), found, compression, part or Part(path=str(path)))
 
-    def open(self) -> BinaryIO:
-        """The content, uncompressed if the name's suffix says that it is compressed (``.gz``, ``.bz2``, ``.xz``, …)."""
-        compression = _compression(self.path.name)
+    def open(self) -> tuple[BinaryIO, BinaryIO]:
+        """The content, uncompressed, and the stream below it, whose ``tell()`` says how much of the file was read."""
         if isinstance(self.path, Path):
-            return cast("BinaryIO", LocalFileSystem().open(str(self.path), "rb", compression=compression))
-        return cast("BinaryIO", self.path.open("rb", compression=compression))
+            raw: Any = self.path.open("rb", buffering=_BUFFER_BYTES)
+        else:
+            raw = io.BufferedReader(self.path.open("rb"), _BUFFER_BYTES)
+        if not self.compression:
+            return raw, raw
+        return cast("BinaryIO", io.BufferedReader(compr[self.compression](raw, mode="rb"), _BUFFER_BYTES)), raw
+
+    def size(self) -> int:
+        """Bytes of the file, as they are stored."""
+        return cast("int", self.path.stat().st_size)
+
+    def version(self) -> list[Any] | None:
+        """Changes when the file does: size and time of change, or a storage's checksum; None if there is none."""
+        if isinstance(self.path, Path):
+            status = self.path.stat()
+            return [status.st_size, status.st_mtime_ns]
+        checksum = getattr(self.path, "checksum", None)
+        return [self.size(), str(checksum())] if checksum else None
+
+    def length(self) -> int:
+        """Bytes of the part that is to be read; of row groups, those of the whole file."""
+        if self.part.unit == "row_groups":
+            return self.size()
+        return (self.size() if self.part.end is None else self.part.end) - self.part.start
 
 
-def _compression(name: str) -> str | None:
-    """How a file of that name is compressed. Of an archive, fsspec would read the first member alone."""
-    compression = infer_compression(name)
-    return None if compression == "zip" else cast("str | None", compression)
-
-
-def find_files(files: Files, suffixes: Collection[str], remote: Callable[[str], Any] | None = None) -> list[File]:
+def find_files(files: Files, remote: Callable[[str], Any] | None = None, file_format: str | None = None) -> list[File]:
     """The files that ``files`` means, each once, in a stable order.
 
     A path stands for itself; a glob (``*``, ``?``, ``[…]``, ``**``) for the files it matches, sorted; a folder for
-    the files directly in it with one of ``suffixes``, sorted; an iterable for its elements in their order.
+    the files directly in it that can be read, sorted, but hidden ones; a dict for a :class:`Part`; an iterable for
+    its elements in their order.
 
-    :param suffixes: of the contents that can be read, as ``.jsonl``.
     :param remote: makes a path of a URI.
+    :param file_format: what all of them are, whatever their suffixes say; one of :data:`FORMATS`.
     :raises SourceNotFoundError: a path does not exist, or a glob or folder holds no file to read.
     :raises SourceUnavailableError: the storage does not answer, or refuses.
-    :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, or no path at all.
+    :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, a file that is no
+        longer what it was when it was parted, or no path at all.
     """
-    if isinstance(files, (bytes, Mapping)) or not (isinstance(files, Iterable) or hasattr(files, "open")):
+    if isinstance(files, bytes) or not (isinstance(files, Iterable) or hasattr(files, "open")):
         raise InputError(f"files must be a path, a glob, a folder or a list of them, not {type(files).__name__}")
-    items = [files] if isinstance(files, str) or hasattr(files, "open") else files
-    found = [file for item in items for file in _find(item, suffixes, remote)]
-    return list({str(file.path): file for file in found}.values())
+    items: Iterable[Any] = [files] if isinstance(files, (str, Mapping)) or hasattr(files, "open") else files
+    found = [file for item in items for file in _find(item, remote, file_format)]
+    return list({(str(file.path), file.part): file for file in found}.values())
 
 
-def _find(item: Any, suffixes: Collection[str], remote: Callable[[str], Any] | None) -> list[File]:
-    if not (isinstance(item, str) and item.strip()) and not hasattr(item, "open"):
-        raise InputError(f"files: a path must be a non-empty str or Path, not {type(item).__name__} {item!r:.60}")
-    name = _CONNECTION.sub("", str(item))
-    readable = ", ".join(suffixes)
+def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | None) -> list[File]:
+    part = _part(item) if isinstance(item, Mapping) else None
+    text = part.path if part else item
+    if not (isinstance(text, str) and text.strip()) and not hasattr(text, "open"):
+        raise InputError(f"files: a path must be a non-empty str or Path, not {type(text).__name__} {text!r:.60}")
+    name = _CONNECTION.sub("", str(text))
+    readable = ", ".join(_FORMAT_OF)
 
     def path_of(text: str) -> Any:
         return remote(text) if remote and "://" in text else Path(text)
 
     try:
-        path = path_of(item) if isinstance(item, str) else item
-        if path.is_dir():
-            children = [File.of(child) for child in path.iterdir()]
-            found = [file for file in children if file.suffix in suffixes and file.path.is_file()]
+        path = path_of(text) if isinstance(text, str) else text
+        if part and path.is_file():
+            found, missing = [File.of(path, file_format, part)], ""
+            if not part.is_whole and (found[0].format, found[0].compression, part.unit) not in _CAN_BE_PARTED:
+                raise InputError(f"{name} cannot be read in {part.unit}")
+            if part.size not in (None, size := found[0].size()):
+                raise InputError(f"{name} has {size} bytes, but had {part.size} when it was parted: plan it anew")
+        elif path.is_dir():
+            children = (File.of(child, file_format) for child in path.iterdir() if child.name[0] != ".")
+            found = [file for file in children if file.format and file.path.is_file()]
             missing = f"the folder {name} holds no file that ends in {readable}"
         elif path.exists():
-            found, missing = [File.of(path)], ""
-        elif _MAGIC & set(str(item)):
-            folder, pattern = _split_glob(str(item))
-            found = [File.of(match) for match in path_of(folder).glob(pattern) if match.is_file()]
+            found, missing = [File.of(path, file_format)], ""
+        elif _MAGIC & set(str(text)) and not part:
+            folder, pattern = _split_glob(str(text))
+            found = [File.of(match, file_format) for match in path_of(folder).glob(pattern) if match.is_file()]
             missing = f"no file matches {name}"
         else:
             found, missing = [], f"no such file: {name}"
+    except InputError:
+        raise
     except (ImportError, ValueError) as error:
         raise InputError(f"{name}: no access to this storage: {error}") from error
     except Exception as error:  # whatever the storage's client raises
@@ -103,9 +171,18 @@ def _find(item: Any, suffixes: Collection[str], remote: Callable[[str], Any] | N
         here = "" if "://" in name else f" (seen from {Path.cwd()} on this worker)"
         raise SourceNotFoundError(missing + here)
     for file in found:
-        if file.suffix not in suffixes:
-            raise InputError(f"{file.name}: the suffix {file.suffix!r} is not one of {readable}")
+        if not file.format:
+            raise InputError(f"{file.name}: the suffix is not one of {readable}: rename it, or give file_format")
     return sorted(found, key=lambda file: file.name)
+
+
+def _part(item: Mapping[str, Any]) -> Part:
+    try:
+        return Part.model_validate(dict(item))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise InputError(f"files: a dict must be one that plan_shards made, but {where}: {first['msg']}") from None
 
 
 def _split_glob(text: str) -> tuple[str, str]:

@@ -2,113 +2,97 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.exceptions import InputError, MilvusRestError, SourceUnavailableError, excerpt
+from airflow_provider_milvus_rest.rows.arrow_rows import is_table, iter_table, read_arrow, read_parquet
+from airflow_provider_milvus_rest.rows.csv_rows import read_csv
 from airflow_provider_milvus_rest.rows.files import File
+from airflow_provider_milvus_rest.rows.json_rows import read_document, read_lines
+from airflow_provider_milvus_rest.rows.source import Columns, Row, Watch
 
-REJECT = "$reject"
-"""The key under which a rejects file says why a row is in it; left out when such a file is read."""
-
-
-class Row(NamedTuple):
-    """An entity and where it came from: ``path:line``, ``path[index]`` or ``[index]``.
-
-    ``error`` says why the entity is only the source's text, where that could not be read as one.
-    """
-
-    position: str
-    entity: Any
-    error: RowError | None = None
-
-
-def iter_entities(entities: Iterable[Any]) -> Iterator[Row]:
-    """Rows of an iterable of entities."""
-    for index, entity in enumerate(entities):
-        yield Row(f"[{index}]", entity)
-
-
-def iter_files(files: Iterable[File]) -> Iterator[Row]:
-    """Rows of each file in turn, read by what its suffix says."""
-    for file in files:
-        yield from _READERS[file.suffix](file)
-
-
-def _read_lines(file: File) -> Iterator[Row]:
-    """JSON Lines: one object a line; blank lines are passed over."""
-    with file.open() as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.isspace():
-                position = f"{file.name}:{number}"
-                text = line.rstrip(b"\r\n")
-                try:
-                    entity = _parse(text)
-                except ValueError as error:
-                    yield Row(position, text, RowError(f"not JSON: {_reason(error)}", position=position))
-                else:
-                    yield Row(position, _without_reject(entity))
-
-
-def _read_document(file: File) -> Iterator[Row]:
-    """One JSON document, read whole: an array of objects, or one object. An empty file has no rows."""
-    with file.open() as content:
-        text = content.read()
-    if not text or text.isspace():
-        return
-    try:
-        document = _parse(text)
-    except ValueError as error:
-        position, hint = file.name, ""
-        if isinstance(error, json.JSONDecodeError):
-            position = f"{file.name}:{error.lineno}"
-            if error.msg == "Extra data":
-                hint = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
-        raise InputError(f"not JSON: {_reason(error)}{hint}", position=position) from None
-    if isinstance(document, dict):
-        yield Row(f"{file.name}[0]", _without_reject(document))
-    elif isinstance(document, list):
-        for index, entity in enumerate(document):
-            yield Row(f"{file.name}[{index}]", _without_reject(entity))
-    else:
-        raise InputError(
-            f"the document is a {type(document).__name__}, not an array of objects or one object", position=file.name
-        )
-
-
-def _without_reject(entity: Any) -> Any:
-    if isinstance(entity, dict):
-        entity.pop(REJECT, None)
-    return entity
-
-
-def _parse(text: bytes) -> Any:
-    """JSON as Python values: integers of any size exactly, NaN and Infinity not at all.
-
-    :raises ValueError: saying what is wrong and where in the text.
-    """
-    try:
-        return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _reason(error: ValueError) -> str:
-    """Without the line number that the decoder counts for itself."""
-    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_READERS: dict[str, Callable[[File], Iterator[Row]]] = {
-    ".jsonl": _read_lines,
-    ".ndjson": _read_lines,
-    ".json": _read_document,
+_READERS: dict[str | None, Callable[[File, Columns, Watch], Iterator[Row]]] = {
+    "jsonl": read_lines,
+    "json": read_document,
+    "csv": read_csv,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
 }
-SUFFIXES = tuple(_READERS)
-"""Of the contents that :func:`iter_files` reads."""
+
+
+class Entities:
+    """Rows in memory: an iterable of entities and of tables, or one table."""
+
+    def __init__(self, entities: Iterable[Any]) -> None:
+        self._entities = entities
+        self._items: Iterable[Any] = [entities] if is_table(entities) else entities
+        self._total = len(entities) if isinstance(entities, Sized) else None
+        self._count = 0
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """The rows; ``[index]`` counts over all of them."""
+        for item in self._items:
+            if isinstance(item, Row):
+                yield item
+                continue
+            table = is_table(item)
+            if table and item is not self._entities:
+                self._total = None
+            for entity in iter_table(item, columns) if table else (item,):
+                yield Row(f"[{self._count}]", entity)
+                self._count += 1
+
+    def share(self) -> float | None:
+        """Known of a table, or a list of entities."""
+        return self._count / self._total if self._total else None
+
+
+class FileRows:
+    """Rows of files, one file after the other."""
+
+    def __init__(self, files: Sequence[File]) -> None:
+        self._files = files
+        self._finished = 0
+        self._share_of_file: Callable[[], float] = lambda: 0.0
+        self._lengths: list[int] | None = None
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """The rows of each file, read as what its format says."""
+        for file in self._files:
+            try:
+                yield from _READERS[file.format](file, columns, self._watch)
+            except MilvusRestError:
+                raise
+            except (EOFError, zlib.error, lzma.LZMAError) as error:
+                raise InputError(f"damaged {file.compression}: {error}", position=file.name) from error
+            except Exception as error:  # whatever the storage's client raises
+                if file.compression and isinstance(error, OSError) and error.errno is None:
+                    raise InputError(f"damaged {file.compression}: {error}", position=file.name) from error
+                reason = f"{type(error).__name__}: {excerpt(str(error))}"
+                raise SourceUnavailableError(f"reading stopped: {reason}", position=file.name) from error
+            self._finished += 1
+            self._watch(lambda: 0.0)
+
+    def share(self) -> float | None:
+        """By the sizes of the files."""
+        if self._lengths is None:
+            self._lengths = [file.length() for file in self._files]
+        done, current = self._lengths[: self._finished], self._lengths[self._finished : self._finished + 1]
+        total = sum(self._lengths)
+        return (sum(done) + sum(current) * self._share_of_file()) / total if total else None
+
+    def fingerprint(self) -> list[Any] | None:
+        """What tells these files from others, and from themselves after a change; None if the storage says nothing."""
+        versions = [file.version() for file in self._files]
+        if None in versions:
+            return None
+        return [
+            [file.name, file.format, file.part.model_dump(), version]
+            for file, version in zip(self._files, versions, strict=True)
+        ]
+
+    def _watch(self, share: Callable[[], float]) -> None:
+        self._share_of_file = share

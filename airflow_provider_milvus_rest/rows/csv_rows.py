@@ -1,0 +1,116 @@
+"""CSV: comma-separated, quoted with double quotes, the column names in the first row (RFC 4180), in UTF-8.
+
+A cell becomes what the collection's field takes, or stays the text it is, which the row's check then refuses. An
+empty cell is null, but for a text (VarChar or a dynamic field), where it is the empty text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.rows.files import File
+from airflow_provider_milvus_rest.rows.json_rows import JsonParser, reason_of
+from airflow_provider_milvus_rest.rows.schema import FieldSchema
+from airflow_provider_milvus_rest.rows.source import REJECT, Columns, Row, Watch
+
+MAX_CELL_CHARS = 32 * 2**20
+_INTEGER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+
+def read_csv(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
+    """The rows after the first."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL_CHARS))
+    stream, raw = file.open()
+    with raw, io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        watch(lambda: raw.tell() / file.length())
+        records = csv.reader(_lines(text, file), strict=True)
+        names = _next(records, file)
+        if names is None:
+            return
+        if len(set(names)) < len(names) or "" in names:
+            fault = "an empty name" if "" in names else "one name twice"
+            raise InputError(f"the first row must name the columns, but holds {fault}", position=f"{file.name}:1")
+        converters = [_converter(columns.get(name)) for name in names]
+        while True:
+            position = f"{file.name}:{records.line_num + 1}"
+            cells = _next(records, file)
+            if cells is None:
+                return
+            if not cells:
+                continue  # a blank line
+            if len(cells) != len(names):
+                reason = f"{len(cells)} cells, but the first row names {len(names)} columns"
+                yield Row(position, ",".join(cells)[:1000], RowError(reason, position=position))
+                continue
+            entity, error = {}, None
+            try:
+                for name, cell, convert in zip(names, cells, converters, strict=True):
+                    entity[name] = convert(cell)
+            except ValueError as reason:
+                entity = dict(zip(names, cells, strict=True))
+                error = RowError(str(reason), position=position, field=name)
+            entity.pop(REJECT, None)
+            yield Row(position, entity, error)
+
+
+def _lines(text: TextIO, file: File) -> Iterator[str]:
+    number = 0
+    while line := text.readline(MAX_CELL_CHARS + 1):
+        number += 1
+        if len(line) > MAX_CELL_CHARS:
+            raise InputError(f"the line is longer than {MAX_CELL_CHARS >> 20} MiB", position=f"{file.name}:{number}")
+        yield line
+
+
+def _next(records: Any, file: File) -> list[str] | None:
+    line = records.line_num + 1
+    try:
+        return next(records, None)
+    except csv.Error as error:
+        hint = ": a quote may not be closed" if "field limit" in str(error) or "unexpected end" in str(error) else ""
+        raise InputError(f"not CSV: {error}{hint}", position=f"{file.name}:{line}") from None
+
+
+def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
+    kind = field.type if field else "VarChar"
+    parser = JsonParser()
+
+    def integer(cell: str) -> Any:
+        return int(cell) if _INTEGER.fullmatch(cell) and len(cell) < 100 else cell or None
+
+    def number(cell: str) -> Any:
+        return float(cell) if _NUMBER.fullmatch(cell) else cell or None
+
+    def boolean(cell: str) -> Any:
+        return _BOOLS.get(cell, cell) if cell else None
+
+    def parsed(parse: Callable[[bytes], Any]) -> Callable[[str], Any]:
+        def convert(cell: str) -> Any:
+            try:
+                return parse(cell.encode()) if cell else None
+            except ValueError as error:
+                raise ValueError(f"is not JSON: {reason_of(error)}") from None
+
+        return convert
+
+    converters: dict[str, Callable[[str], Any]] = {
+        **{"VarChar": _text, "Bool": boolean, "FloatVector": parsed(parser.vector)},
+        **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), integer),
+        **dict.fromkeys(("Float", "Double"), number),
+    }
+    return converters.get(kind) or parsed(parser.value)
+
+
+def _text(cell: str) -> str:
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
+    return cell

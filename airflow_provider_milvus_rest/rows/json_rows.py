@@ -1,0 +1,206 @@
+"""JSON Lines and JSON documents.
+
+simdjson reads a line in a tenth of the standard library's time, hands a vector over as a buffer of float64 and refuses
+what Python's parser would let pass (integers beyond 64 bits, numbers beyond float64). What it refuses, the standard
+library reads again: it says what is wrong and where, and keeps integers of any size. If a key stands twice in an
+object, the last one counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import simdjson
+
+from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.rows.files import File
+from airflow_provider_milvus_rest.rows.source import Columns, Row, Watch, vectors_of, without_reject
+
+MAX_LINE_BYTES = 32 * 2**20
+"""No row of Milvus is as long, and simdjson's arrays must stay below 2^24 elements."""
+MAX_DOCUMENT_BYTES = 256 * 2**20
+
+
+class JsonParser:
+    """Reads JSON values; arrays of numbers become float64 arrays where a vector is expected."""
+
+    def __init__(self) -> None:
+        self._simd = simdjson.Parser()
+        self._names: list[str] = []
+
+    def entity(self, text: bytes, vectors: Collection[str]) -> Any:
+        """A row: usually an object, of which the members named ``vectors`` may become float64 arrays.
+
+        :raises ValueError: saying what is wrong, and where in the text.
+        """
+        if len(text) <= MAX_LINE_BYTES:
+            try:
+                entity = self._entity(text, vectors)
+            except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library says more
+                entity = None
+            if entity is not None:
+                return entity
+        return self.value(text.rstrip(b"\r\n"))
+
+    def vector(self, text: bytes) -> Any:
+        """A value that should be an array of numbers.
+
+        :raises ValueError: saying what is wrong, and where in the text.
+        """
+        if text.find(b"[", 1) < 0:
+            try:
+                document = self._simd.parse(text)
+                if isinstance(document, simdjson.Array):
+                    return np.frombuffer(document.as_buffer(of_type="d"))
+            except (ValueError, RuntimeError, TypeError):
+                pass
+        return self.value(text)
+
+    def value(self, text: bytes) -> Any:
+        """Any value: integers of any size exactly, NaN and Infinity not at all.
+
+        :raises ValueError: saying what is wrong, and where in the text.
+        """
+        if len(text) <= MAX_LINE_BYTES:
+            try:
+                return simdjson.Parser().parse(text, recursive=True)
+            except (ValueError, RuntimeError):
+                pass
+        try:
+            return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"byte {error.start} is not UTF-8") from None
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+    def _entity(self, text: bytes, vectors: Collection[str]) -> dict[str, Any] | None:
+        """None for what this way does not read exactly: no object, a key that stands twice, lists in a vector."""
+        document = self._simd.parse(text)
+        if not isinstance(document, simdjson.Object):
+            return None
+        names = self._names
+        if len(names) != len(document) or not all(map(document.__contains__, names)):
+            names = list(document)
+            if len(set(names)) < len(names) or "\0" in "".join(names):  # where simdjson's look-up would end
+                return None
+            self._names = names  # most lines have those of the line before
+        entity: dict[str, Any] = {}
+        buffers = 0
+        for name in names:
+            value: Any = document[name]
+            if isinstance(value, simdjson.Object):
+                value = value.as_dict()
+            elif isinstance(value, simdjson.Array):
+                try:
+                    value = np.frombuffer(value.as_buffer(of_type="d")) if name in vectors else value.as_list()
+                except TypeError:  # not all of them are numbers
+                    value = value.as_list()
+                buffers += isinstance(value, np.ndarray)
+            entity[name] = value
+        return entity if not buffers or _all_flat(text, entity, buffers) else None
+
+
+def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
+    """Whether ``buffers`` were arrays of numbers only: simdjson flattens lists in a list without a word.
+
+    So it must be all the brackets of the text that belong to them and to the entity's other values.
+    """
+    first = text.find(b"[")
+    if buffers == 1 and text.find(b"[", first + 1) < 0:
+        return True
+    others = {name: None if isinstance(value, np.ndarray) else value for name, value in entity.items()}
+    return b"\\u005" not in text and text.count(b"[") == buffers + orjson.dumps(others).count(b"[")
+
+
+def read_lines(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
+    """JSON Lines: one object a line; blank lines are passed over."""
+    vectors = vectors_of(columns)
+    parser = JsonParser()
+    for position, line in _lines(file, watch):
+        if len(line) > MAX_LINE_BYTES:
+            reason = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
+            yield Row(position, line[:1000], RowError(reason, position=position))
+        elif not line.isspace():
+            try:
+                entity = parser.entity(line, vectors)
+            except ValueError as error:
+                text = line.rstrip(b"\r\n")
+                yield Row(position, text, RowError(f"not JSON: {reason_of(error)}", position=position))
+            else:
+                yield Row(position, without_reject(entity))
+
+
+def _lines(file: File, watch: Watch) -> Iterator[tuple[str, bytes]]:
+    """The lines of a file, or those that begin in the part of it, at most one byte too long each."""
+    stream, raw = file.open()
+    part = file.part
+    with raw, stream:
+        watch(lambda: (raw.tell() - part.start) / file.length())
+        if part.start:
+            stream.seek(part.start - 1)
+            _skip_line(stream)  # which the part before this one reads
+        number, offset = 0, stream.tell() if part.start else 0
+        while (part.end is None or offset < part.end) and (line := stream.readline(MAX_LINE_BYTES + 1)):
+            number += 1
+            yield (f"{file.name}:{number}" if part.is_whole else f"{file.name}@{offset}"), line
+            offset += len(line)
+            if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+                offset += _skip_line(stream)
+
+
+def _skip_line(stream: Any) -> int:
+    """Read to the end of the line, in pieces; how many bytes that took."""
+    skipped = 0
+    while piece := stream.readline(2**20):
+        skipped += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return skipped
+
+
+def read_document(file: File, _columns: Columns, watch: Watch) -> Iterator[Row]:
+    """One JSON document, read whole: an array of objects, or one object. An empty file has no rows."""
+    stream, raw = file.open()
+    with raw, stream:
+        text = stream.read(MAX_DOCUMENT_BYTES + 1)
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise InputError(
+            f"a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB, which would be read whole into memory: "
+            "write JSON Lines (.jsonl), an object a line, which is streamed",
+            position=file.name,
+        )
+    if not text or text.isspace():
+        return
+    try:
+        document = JsonParser().value(text)
+    except ValueError as error:
+        position, hint = file.name, ""
+        if isinstance(error, json.JSONDecodeError):
+            position = f"{file.name}:{error.lineno}"
+            if error.msg == "Extra data":
+                hint = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
+        raise InputError(f"not JSON: {reason_of(error)}{hint}", position=position) from None
+    if isinstance(document, dict):
+        yield Row(f"{file.name}[0]", without_reject(document))
+    elif isinstance(document, list):
+        index = 0
+        watch(lambda: index / len(document))
+        for index, entity in enumerate(document):
+            yield Row(f"{file.name}[{index}]", without_reject(entity))
+    else:
+        raise InputError(
+            f"the document is a {type(document).__name__}, not an array of objects or one object", position=file.name
+        )
+
+
+def reason_of(error: ValueError) -> str:
+    """Without the line number that the decoder counts for itself."""
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,52 @@
+"""What rows come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from airflow_provider_milvus_rest.exceptions import RowError
+from airflow_provider_milvus_rest.rows.schema import FieldSchema
+
+REJECT = "$reject"
+"""The key under which a rejects file says why a row is in it; left out when such a file is read."""
+
+Columns = Mapping[str, FieldSchema]
+"""The collection's fields by the names that the source has for them."""
+
+
+Watch = Callable[[Callable[[], float]], None]
+"""Takes a function that says which share of a file was read, from 0 to 1, as long as it is open."""
+
+
+class Row(NamedTuple):
+    """An entity and where it came from: ``path:line``, ``path@byte``, ``path#row``, ``path[index]`` or ``[index]``.
+
+    ``error`` says why the entity is only the source's text, where that could not be read as one.
+    """
+
+    position: str
+    entity: Any
+    error: RowError | None = None
+
+
+class Source(Protocol):
+    """Gives rows once, and knows how far it is."""
+
+    def rows(self, columns: Columns) -> Iterator[Row]:
+        """The rows; ``columns`` say what a text or an array is meant to be."""
+
+    def share(self) -> float | None:
+        """How much of it was given, from 0 to 1; None if that is not known."""
+
+
+def vectors_of(columns: Columns) -> frozenset[str]:
+    """The columns that hold float vectors."""
+    return frozenset(name for name, field in columns.items() if field.type == "FloatVector")
+
+
+def without_reject(entity: Any) -> Any:
+    """A row without the reason why it is in a rejects file."""
+    if isinstance(entity, dict):
+        entity.pop(REJECT, None)
+    return entity
