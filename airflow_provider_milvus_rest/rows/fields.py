@@ -84,8 +84,7 @@ def integer(bits: int) -> Check:
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
     def check(value: Any) -> bytes:
-        value = plain(value)
-        if type(value) is not int:
+        if type(value) is not int and type(value := plain(value)) is not int:
             raise _not(f"an int (Int{bits})", value)
         if not low <= value <= high:
             raise refuse(f"{excerpt(str(value), 40)} is not within Int{bits}, {low} to {high}")
@@ -141,7 +140,10 @@ def varchar(max_length: int | None) -> Check:
         if not isinstance(value, str):
             raise _not("a str (VarChar)", value)
         text = string(value)
-        if max_length is not None and (length := len(value.encode())) > max_length:
+        # The text is never shorter than what it says.
+        if max_length is None or len(text) - 2 <= max_length:
+            return text
+        if (length := len(value.encode())) > max_length:
             raise refuse(f"is {length} bytes long in UTF-8, but VarChar({max_length}) takes {max_length}")
         return text
 
@@ -169,12 +171,15 @@ def float_vector(dim: int) -> Check:
         if numbers.shape != (dim,):
             shape = len(value) if numbers.ndim == 1 else f"shape {numbers.shape}"
             raise refuse(f"has {shape} elements, but FloatVector({dim}) takes {dim}")
-        with np.errstate(over="ignore", under="ignore"):
-            vector = np.ascontiguousarray(numbers, dtype=np.float32)
-        if not np.isfinite(vector).all():
+        vector = numbers
+        if numbers.dtype != np.float32:
+            with np.errstate(over="ignore", under="ignore"):
+                vector = numbers.astype(np.float32)
+        text = orjson.dumps(np.ascontiguousarray(vector), option=orjson.OPT_SERIALIZE_NUMPY)
+        if b"n" in text:  # what is not finite has become null
             index = int(np.argmin(np.isfinite(vector)))
             raise refuse(f"[{index}] is {excerpt(str(value[index]), 40)}, which is no finite float32")
-        return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+        return text
 
     return check
 
