@@ -27,14 +27,23 @@ class MilvusRestError(Exception):
     :param message: what is wrong, where, and what to do about it.
     :param code: Milvus's own error code from the answer's body, if there was one.
     :param http_status: the HTTP status, if there was an answer.
+    :param retry_after: seconds after which the server asks to be asked again, if it does.
     """
 
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, code: int | None = None, http_status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        http_status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.http_status = http_status
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         where = []
@@ -121,6 +130,12 @@ class WrongEndpointError(MilvusRestError):
 
 class UnexpectedAnswerError(MilvusRestError):
     """The answer is empty, cut short, or not what Milvus sends. A retry may help; a write may have been applied."""
+
+    retryable = True
+
+
+class StoppedError(MilvusRestError):
+    """The task was told to end before everything was sent. A retry does the rest, or all of it again."""
 
     retryable = True
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import socket
+import time
+import weakref
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import requests
 import urllib3
 from pydantic import ValidationError
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from airflow_provider_milvus_rest import __version__
@@ -31,12 +39,16 @@ from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertR
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema
 
+MAX_CONCURRENCY = 32
+"""Connections that a client keeps open."""
+
 _REMEDIES: dict[type[MilvusRestError], str] = {
     NotAuthenticatedError: "Check login and password (or the API key, as password without login) of the connection.",
     ForbiddenError: "Grant the connection's user the privilege it lacks.",
     NotFoundError: "Create it first, or check its name and the database.",
     UnexpectedAnswerError: "If that goes on, check that host and port are those of Milvus's REST API.",
-    WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091).",
+    WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091). A newer Milvus may "
+    "have REST v1 switched off (proxy.http.enableV1): then try the connection's field api_version v2.",
 }
 
 # Marks of failures that only another setting ends.
@@ -67,8 +79,35 @@ class _BearerAuth(AuthBase):
         return request
 
 
+class _Adapter(HTTPAdapter):
+    """Keeps the sockets of its connections, which urllib3 does not let go of as long as they are in use."""
+
+    def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
+        super().init_poolmanager(*arguments, **keywords)
+        sockets = self.sockets = weakref.WeakSet[socket.socket]()
+
+        class Kept:
+            def connect(self) -> None:
+                super().connect()  # type: ignore[misc]
+                sockets.add(self.sock)  # type: ignore[attr-defined]
+
+        class Plain(Kept, urllib3.connection.HTTPConnection):
+            pass
+
+        class Secure(Kept, urllib3.connection.HTTPSConnection):
+            pass
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+
 class MilvusRestClient:
-    """Speaks to one server. Use it as a context manager, or :meth:`close` it.
+    """Speaks to one server, also from several threads. Use it as a context manager, or :meth:`close` it.
 
     Every method raises a :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`.
     """
@@ -77,8 +116,12 @@ class MilvusRestClient:
         self.settings = settings
         self._dialect = DIALECTS[settings.api_version]
         token = settings.token.get_secret_value() if settings.token else None
-        self._secrets = [part for part in (token, (token or "").partition(":")[2]) if part and len(part) > 4]
+        parts = [part for part in (token, (token or "").partition(":")[2]) if part and len(part) > 4]
+        self._secrets = [text for part in parts for text in _forms(part)]
         self._session = requests.Session()
+        self._adapter = _Adapter(pool_maxsize=MAX_CONCURRENCY)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, self._adapter)
         self._session.auth = _BearerAuth(token)
         self._session.headers.update(
             {
@@ -101,6 +144,12 @@ class MilvusRestClient:
     def close(self) -> None:
         """Close the pooled connections."""
         self._session.close()
+
+    def abort(self) -> None:
+        """Cut the connections, so that whoever waits for an answer on one of them gets a ConnectError."""
+        for sock in list(self._adapter.sockets):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def upsert(self, request: UpsertRequest, key_type: type[int] | type[str]) -> UpsertResult:
         """Send one upsert request.
@@ -160,6 +209,13 @@ class MilvusRestClient:
         return self._read(response, call)
 
     def _read(self, response: requests.Response, call: Call) -> Answer:
+        try:
+            return self._read_answer(response, call)
+        except MilvusRestError as error:
+            error.retry_after = _retry_after(response.headers.get("Retry-After"))
+            raise
+
+    def _read_answer(self, response: requests.Response, call: Call) -> Answer:
         status, text = response.status_code, response.content.decode(errors="replace")
         answer, rest = _first_json(text)
         if answer is None:
@@ -237,3 +293,22 @@ def _reason(error: requests.RequestException) -> str:
     reason: Any = error.args[0] if error.args else error
     reason = getattr(reason, "reason", reason)
     return re.split(r"[>)]: ", str(reason))[-1]
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """A secret as a server or a gateway may write it."""
+    return secret, quote(secret), quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds, of a header that gives seconds or a date (RFC 9110); None if it gives neither."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header) if header.strip().isdecimal() else _until(header))
+    except (TypeError, ValueError):
+        return None
+
+
+def _until(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp() - time.time()

@@ -45,6 +45,12 @@ class ConnectionSettings(BaseModel):
             return {"true": True, "false": False}.get(value.strip().lower(), Path(value))
         return value
 
+    @property
+    def is_in_the_clear(self) -> bool:
+        """Whether what is sent can be read on its way: no TLS, and not to this machine."""
+        url = urlsplit(self.base_url)
+        return url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1")
+
     @classmethod
     def from_connection(
         cls,
