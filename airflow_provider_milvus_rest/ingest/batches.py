@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from airflow_provider_milvus_rest.rows.schema import Key
 
 
-@dataclass
+@dataclass(slots=True)
 class Pending:
     """A row on its way: its key and text, where it came from, and the row of its key that it took the place of."""
 
@@ -27,10 +27,10 @@ class Batch:
     def __init__(self, max_rows: int, max_bytes: int) -> None:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
-        self._rows: dict[Key, Pending] = {}
         # Rows that were replaced are kept, so they count too.
         self._held = 0
         self._bytes = 0
+        self.rows: dict[Key, Pending] = {}
 
     def has_room(self, row: Pending) -> bool:
         """Whether one more row fits. An empty batch has room for any: a row too large still goes, alone."""
@@ -38,14 +38,17 @@ class Batch:
 
     def add(self, row: Pending) -> bool:
         """Add a row; True if it took the place of an earlier row with its key."""
-        row.earlier = self._rows.pop(row.key, None)
-        self._rows[row.key] = row
+        row.earlier = self.rows.pop(row.key, None)
+        self.rows[row.key] = row
         self._held += 1
         self._bytes += len(row.text) + 1
         return row.earlier is not None
 
-    def take(self) -> list[Pending]:
+    def take(self) -> dict[Key, Pending]:
         """The rows, in order; the batch is empty then."""
-        rows = list(self._rows.values())
-        self._rows, self._held, self._bytes = {}, 0, 0
+        rows, self.rows, self._held, self._bytes = self.rows, {}, 0, 0
         return rows
+
+    def limit(self, max_bytes: int) -> None:
+        """Let requests be no larger than this from now on."""
+        self._max_bytes = min(self._max_bytes, max_bytes)

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from airflow_provider_milvus_rest.exceptions import RowError, RowsRejectedError
-from airflow_provider_milvus_rest.rows.readers import REJECT
+from airflow_provider_milvus_rest.rows.source import REJECT
 
 NAMED = 10
 """How many rejected rows an error names."""
@@ -45,6 +45,10 @@ class Rejects:
         """Whether there are more than may be."""
         return self._limit is not None and self.count > self._limit
 
+    def enough(self, more: int = 0) -> bool:
+        """Whether, with so many more, there are more than may be and as many as an error names."""
+        return self._limit is not None and self.count + more >= max(self._limit + 1, NAMED)
+
     def add(self, entity: Any, error: RowError) -> None:
         """Take note of a row."""
         self.count += 1
@@ -57,11 +61,15 @@ class Rejects:
             self._stream = self._file.open("wb")
         names = ("position", "key", "field", "reason", "code")
         reject = {name: getattr(error, name) for name in names}
-        if isinstance(entity, Mapping):
-            row = {str(name): _jsonable(value) for name, value in entity.items()} | {REJECT: reject}
-        else:
-            row = {REJECT: reject | {"raw": _jsonable(entity)}}
-        self._stream.write(json.dumps(row).encode() + b"\n")
+        try:
+            if isinstance(entity, Mapping):
+                row = {str(name): _jsonable(value) for name, value in entity.items()} | {REJECT: reject}
+            else:
+                row = {REJECT: reject | {"raw": _jsonable(entity)}}
+            text = json.dumps(row)
+        except RecursionError:
+            text = json.dumps({REJECT: reject | {"raw": "(nested too deeply to be written here)"}})
+        self._stream.write(text.encode() + b"\n")
 
     def close(self) -> None:
         """Finish the file."""

@@ -63,10 +63,16 @@ class IngestReport:
         }
         return outputs if self.upsert_ids is None else outputs | {"upsert_ids": self.upsert_ids}
 
-    def summary(self) -> str:
-        """One line for the log."""
+    def counts(self) -> str:
+        """What became of the rows, for the log."""
         counts = [f"read {self.read_count:,}", f"upserted {self.upsert_count:,}"]
         rest = {name: getattr(self, f"{name}_count") for name in ("duplicate", "rejected", "unconfirmed")}
         counts.extend(f"{name} {count:,}" for name, count in rest.items() if count)
+        return f"{', '.join(counts)} rows"
+
+    def summary(self) -> str:
+        """One line for the log, at the end."""
         requests = "1 request" if self.request_count == 1 else f"{self.request_count:,} requests"
-        return f"{', '.join(counts)} rows; {requests}, {self.bytes_sent:,} bytes, {self.duration_seconds:.1f} s"
+        seconds = self.duration_seconds
+        rate = f", {self.upsert_count / seconds:,.0f} rows/s" if seconds else ""
+        return f"{self.counts()}; {requests}, {self.bytes_sent:,} bytes, {seconds:.1f} s{rate}"

@@ -1,31 +1,39 @@
-"""Rows from a source, checked, in batches, to the server, into a report."""
+"""Rows from a source, checked, in batches, through lanes to the server, into a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import queue
+import time
+from collections.abc import Iterator
 
-import orjson
-
-from airflow_provider_milvus_rest.exceptions import DataRefusedError, RequestTooLargeError, RowError
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, StoppedError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
-from airflow_provider_milvus_rest.ingest.rejects import NAMED, Rejects
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Sender
+from airflow_provider_milvus_rest.ingest.pace import Pace
+from airflow_provider_milvus_rest.ingest.progress import Progress
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
-from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
-from airflow_provider_milvus_rest.rows.readers import Row
-from airflow_provider_milvus_rest.rows.schema import CollectionSchema
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
+from airflow_provider_milvus_rest.rows.source import Row, Source
 
 BATCH_SIZE = 1000
 MAX_REQUEST_BYTES = 8 * 2**20
-_HOPELESS = 50
-"""Rows that the server refuses, each alone, before it has accepted any: more cannot be the rows' fault."""
+CONCURRENCY = 4
+_TICK = 0.1
+_STOP_SECONDS = 1.5
+"""How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
 
 
 class Ingest:
-    """One run: upserts rows in order, at most ``batch_size`` rows and ``max_request_bytes`` of them a request.
+    """One run: upserts rows in requests of at most ``batch_size`` rows and ``max_request_bytes`` of them.
 
-    ``report`` is brought up to date as it goes and is true also when :meth:`run` raises.
+    Up to ``concurrency`` requests are on their way at the same time, but never two that share a primary key, so that
+    the last row of a key wins. ``report`` is only touched by the thread that calls :meth:`run`, is brought up to date
+    as it goes, and is true also when that raises.
     """
 
     def __init__(
@@ -38,44 +46,91 @@ class Ingest:
         *,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        concurrency: int = CONCURRENCY,
+        pace: Pace,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
-        self._client = client
-        self._schema = schema
         self._encoder = encoder
         self._report = report
         self._rejects = rejects
+        self._progress = progress
+        self._checkpoint = checkpoint
+        self._marks: dict[int, tuple[int, int]] = {}  # rows read and duplicates when a batch was complete
+        self._settled: set[int] = set()
+        self._reached = (0, 0)
+        self._next = 0  # the first batch that is not settled
         self._batch = Batch(batch_size, max_request_bytes)
         self._batch_size = batch_size
-        self._refusals = 0
+        self._client = client
+        self._pace = pace
+        self._lanes = Lanes(concurrency, Sender(client, schema, pace, rejects.enough))
+        self._batches = 0
+        self._ids: dict[int, list[int | str]] = {}
         self._open = 0  # rows read of which it is not known yet what becomes of them
 
-    def run(self, rows: Iterable[Row]) -> None:
-        """Upsert ``rows``.
+    def run(self, source: Source) -> None:
+        """Upsert the rows of ``source``.
 
         :raises RowsRejectedError: more rows are rejected than may be. Nothing is sent from then on; the rows up to
             the length of a batch are still checked, so that the error can name more than one.
         :raises MilvusRestError: a request that fails ends the run; requests before it stay written.
         """
-        checked_only = 0
+        patience: float | None = _STOP_SECONDS
         try:
-            for row in rows:
-                self._report.read_count += 1
-                self._open += 1
-                pending = self._checked(row)
-                if self._rejects.failed:
-                    checked_only += 1
-                    if checked_only >= self._batch_size or self._rejects.count >= NAMED:
-                        break
-                elif pending is not None:
-                    self._add(pending)
-            if not self._rejects.failed:
-                self._send(self._batch.take())
+            self._read(source)
+            self._drain()
             if self._rejects.failed:
                 raise self._rejects.error(self._report.read_count)
+        except StoppedError:
+            raise
+        except Exception:
+            patience = None  # what is on its way is answered, or runs into the connection's timeouts
+            raise
         finally:
-            self._report.unconfirmed_count += self._open
-            self._rejects.close()
-            self._report.rejects_path = self._rejects.path
+            self._pace.stopped = True
+            self._finish(patience)
+
+    def _read(self, source: Source) -> None:
+        checked_only = 0
+        rows = source.rows(self._encoder.columns)
+        self._skip(rows)
+        for row in rows:
+            self._check_stopped()
+            self._report.read_count += 1
+            self._open += 1
+            pending = self._checked(row)
+            if self._rejects.failed:
+                checked_only += 1
+                if checked_only >= self._batch_size or self._rejects.enough():
+                    return
+            elif pending is not None:
+                if not self._batch.has_room(pending):
+                    self._submit(self._batch.take(), self._report.read_count - 1)
+                if self._batch.add(pending):
+                    self._report.duplicate_count += 1
+                    self._open -= 1
+            if self._progress:
+                self._progress.tick()
+        if not self._rejects.failed:
+            self._submit(self._batch.take(), self._report.read_count)
+
+    def _skip(self, rows: Iterator[Row]) -> None:
+        """Pass over what an earlier try has done."""
+        progressed = self._checkpoint and self._checkpoint.resume()
+        if not progressed:
+            return
+        report = self._report
+        for _ in itertools.islice(rows, progressed.read_count):
+            self._check_stopped()
+            report.read_count += 1
+            self._open += 1
+        if report.read_count < progressed.read_count:
+            raise InputError(f"the source has {report.read_count} rows, but had {progressed.read_count} before")
+        self._reached = (progressed.read_count, progressed.duplicate_count)
+        report.duplicate_count = progressed.duplicate_count
+        report.upsert_count = report.resumed_count = progressed.read_count - progressed.duplicate_count
+        self._open = 0
 
     def _checked(self, row: Row) -> Pending | None:
         """The row, ready to be sent; None if it is rejected."""
@@ -88,62 +143,89 @@ class Ingest:
             return None
         return Pending(key, text, row.position)
 
-    def _add(self, row: Pending) -> None:
-        if not self._batch.has_room(row):
-            self._send(self._batch.take())
-        if self._batch.add(row):
-            self._report.duplicate_count += 1
-            self._open -= 1
+    def _submit(self, rows: dict[Key, Pending], read_count: int) -> None:
+        """Hand a batch to a lane, when there is one and no batch on its way has one of its keys."""
+        if not self._report.rejected_count:
+            self._marks[self._batches] = (read_count, self._report.duplicate_count)
+        while rows and (self._lanes.full or self._lanes.shares_a_key(rows)):
+            self._collect()
+        if rows and not self._rejects.failed:
+            self._lanes.submit(self._batches, rows)
+            self._batches += 1
 
-    def _send(self, rows: list[Pending]) -> None:
-        """Send rows, and again in parts what the server refuses, until the rows at fault stand alone."""
-        if rows and (error := self._try(rows)):
-            self._split(rows, error)
+    def _drain(self) -> None:
+        while self._lanes.sending:
+            self._collect()
 
-    def _split(self, rows: list[Pending], error: DataRefusedError) -> None:
-        """Part refused rows. Every row is sent, and rejected only if it was refused alone."""
-        if len(rows) == 1:
-            self._refused(rows[0], error)
-            return
-        left, right = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-        left_error = self._try(left)
-        if left_error:
-            self._split(left, left_error)
-        elif len(right) > 1 and not isinstance(error, RequestTooLargeError):
-            self._split(right, error)  # the fault must be there: no need to send it whole
-            return
-        if not (self._rejects.failed and self._rejects.count >= NAMED):
-            self._send(right)
+    def _collect(self) -> None:
+        """Take note of what became of a batch. Raises what ended it."""
+        while True:
+            try:
+                outcome = self._lanes.next(_TICK)
+                break
+            except queue.Empty:
+                self._check_stopped()
+                if self._progress:
+                    self._progress.tick()
+        self._note(outcome)
+        if outcome.error and not self._rejects.failed:
+            raise outcome.error
 
-    def _try(self, rows: list[Pending]) -> DataRefusedError | None:
-        """Send one request; the server's answer if the data is at fault."""
-        texts = [row.text for row in rows]
-        self._report.request_count += 1
-        self._report.bytes_sent += sum(map(len, texts)) + len(texts)
-        request = UpsertRequest(collection_name=self._schema.name, db_name=self._schema.db_name, data=texts)
-        try:
-            result = self._client.upsert(request, self._schema.key_type)
-        except DataRefusedError as error:
-            return error
-        self._report.upsert_count += result.upsert_count
-        self._open -= len(rows)
+    def _check_stopped(self) -> None:
+        if self._pace.stopped and not self._rejects.failed:
+            raise StoppedError("The run was stopped before everything was read and sent.")
+
+    def _note(self, outcome: Outcome) -> None:
+        self._report.request_count += outcome.requests
+        self._report.retry_count += outcome.retries
+        self._report.bytes_sent += outcome.bytes_sent
+        self._report.upsert_count += outcome.acknowledged
+        self._report.duplicate_count -= outcome.reinstated
+        self._open += outcome.reinstated - outcome.acknowledged
         if self._report.upsert_ids is not None:
-            self._report.upsert_ids.extend(result.upsert_ids)
-        return None
+            self._ids[outcome.number] = outcome.ids
+        for row, error in outcome.refused:
+            reason = f"is refused by the server: {error.args[0]}"
+            reject = RowError(reason, position=row.position, key=row.key, code=error.code)
+            self._reject(self._encoder.decode(row.text), reject)
+        if outcome.acknowledged == len(outcome.rows) and not outcome.refused:
+            self._settle(outcome.number)
+        if outcome.too_large:
+            self._batch.limit(outcome.too_large // 2)
+        if self._rejects.failed:
+            self._pace.stopped = True
 
-    def _refused(self, row: Pending, error: DataRefusedError) -> None:
-        """Reject a row that the server refused; if it had taken an earlier one's place, that one stands."""
-        self._refusals += 1
-        if self._refusals > _HOPELESS and not self._report.upsert_count:
-            raise error
-        reason = f"is refused by the server: {error.args[0]}"
-        self._reject(orjson.loads(row.text), RowError(reason, position=row.position, key=row.key, code=error.code))
-        if row.earlier:
-            self._report.duplicate_count -= 1
-            self._open += 1
-            self._send([row.earlier])
+    def _settle(self, number: int) -> None:
+        """A batch is stored; so is all before the first that is not."""
+        self._settled.add(number)
+        while self._next in self._settled:
+            self._settled.remove(self._next)
+            self._reached = self._marks.pop(self._next, self._reached)
+            self._next += 1
+        if self._checkpoint:
+            self._checkpoint.reached(*self._reached)
 
     def _reject(self, entity: object, error: RowError) -> None:
         self._rejects.add(entity, error)
         self._report.rejected_count += 1
         self._open -= 1
+
+    def _finish(self, patience: float | None) -> None:
+        """Count what is still on its way, and what was never sent, as unconfirmed."""
+        deadline = None if patience is None else time.monotonic() + patience
+        try:
+            while self._lanes.sending:
+                self._note(self._lanes.next(deadline and max(0.0, deadline - time.monotonic())))
+        except queue.Empty:
+            self._client.abort()  # so that no thread is left waiting for an answer
+            for outcome in self._lanes.sending.values():
+                self._note(outcome)
+        finally:
+            self._lanes.close(1)
+            if self._checkpoint:
+                self._checkpoint.reached(*self._reached, now=True)
+            self._report.unconfirmed_count += self._open
+            if self._report.upsert_ids is not None:
+                self._report.upsert_ids += [key for number in sorted(self._ids) for key in self._ids[number]]
+            self._rejects.close()
+            self._report.rejects_path = self._rejects.path
