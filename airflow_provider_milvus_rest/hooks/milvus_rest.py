@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
@@ -19,14 +21,18 @@ from airflow_provider_milvus_rest.exceptions import (
     NotFoundError,
     RowError,
 )
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.pace import RETRY_BUDGET, Pace
+from airflow_provider_milvus_rest.ingest.progress import Progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES, Ingest
-from airflow_provider_milvus_rest.rest.client import MilvusRestClient
+from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES, Ingest
+from airflow_provider_milvus_rest.rest.client import MAX_CONCURRENCY, MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import EXTRAS, ConnectionSettings
-from airflow_provider_milvus_rest.rows.encode import RowEncoder
-from airflow_provider_milvus_rest.rows.readers import Row, iter_entities
+from airflow_provider_milvus_rest.rows.arrow_rows import is_table
+from airflow_provider_milvus_rest.rows.encode import FieldMap, RowEncoder
+from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 
 SCHEMA_SECONDS = 60
@@ -51,6 +57,8 @@ class MilvusRestHook(BaseHook):
         super().__init__(**kwargs)
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
+        self._pace: Pace | None = None
+        self._stopped = False
         self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
 
     @classmethod
@@ -106,6 +114,7 @@ class MilvusRestHook(BaseHook):
     def close(self) -> None:
         """Close the client's connections; the hook can be used again afterwards."""
         self._schemas.clear()
+        self._stopped = False
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -129,11 +138,12 @@ class MilvusRestHook(BaseHook):
             schema, encoder = self._described(collection_name, db_name)
             seen: dict[Key, str] = {}
             encoded = []
-            for row in iter_entities([data] if single else data):
-                key, text = encoder.encode(row.entity, row.position)
+            for index, entity in enumerate([data] if single else data):
+                position = f"[{index}]"
+                key, text = encoder.encode(entity, position)
                 if key in seen:
-                    raise RowError(f"has the primary key {key!r}, as has {seen[key]}", position=row.position, key=key)
-                seen[key] = row.position
+                    raise RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
+                seen[key] = position
                 encoded.append(text)
             if not encoded:
                 return UpsertResult(upsert_count=0, upsert_ids=[])
@@ -149,58 +159,94 @@ class MilvusRestHook(BaseHook):
     def ingest(
         self,
         collection_name: str,
-        rows: Iterable[Mapping[str, Any] | Row],
+        rows: Iterable[Any] | FileRows,
         *,
         db_name: str | None = None,
+        field_map: FieldMap | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        concurrency: int = CONCURRENCY,
+        retry_budget: timedelta | float = RETRY_BUDGET,
         on_reject: Literal["fail", "skip"] = "fail",
         max_rejects: int | None = None,
         rejects_file: Any = None,
         report: IngestReport | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> IngestReport:
-        """Upsert any number of entities, streaming them in requests of limited size.
+        """Upsert any number of entities, streaming them in requests of limited size, several at a time.
 
-        If several rows have one primary key, the last one stands.
+        If several rows have one primary key, the last one stands. In memory are ``concurrency + 1`` requests.
 
         :param collection_name: a collection or an alias, whose primary key is not autoID.
-        :param rows: entities, or :class:`~airflow_provider_milvus_rest.rows.readers.Row` with positions.
+        :param rows: an iterable of entities (dicts) or of tables, a table (Arrow, pandas, polars, whatever has
+            ``__arrow_c_stream__``; needs pyarrow), or
+            :class:`~airflow_provider_milvus_rest.rows.readers.FileRows`.
         :param db_name: the database; the connection's if not given.
+        :param field_map: the collection's fields by the names that the rows have for them; None leaves one out.
         :param batch_size: rows in a request, at most.
         :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
+        :param concurrency: requests on their way at the same time, at most; two that share a primary key never are.
+        :param retry_budget: how long an outage may last, in seconds or as a timedelta: requests that a retry may help
+            are sent again until then, with growing pauses. An outage ends with the next acknowledged request. Before
+            the first answer it is 30 s at most; 0 for no retries.
         :param on_reject: what a row that cannot be stored exactly as it is does: ``"fail"`` raises, ``"skip"`` writes
             it into ``rejects_file`` and goes on.
         :param max_rejects: with ``"skip"``: raise when more rows than that are rejected; None for no limit.
         :param rejects_file: with ``"skip"``: a ``pathlib.Path`` or ``ObjectStoragePath`` to write, see
             :class:`~airflow_provider_milvus_rest.ingest.rejects.Rejects`.
         :param report: the report to fill; it stays true if this raises. A new one if not given.
+        :param checkpoint: where to go on from, and to note how far this run is.
         :return: the report.
         :raises RowsRejectedError: naming the first of the rejected rows.
+        :raises StoppedError: there was a :meth:`stop`.
         """
         report = IngestReport() if report is None else report
         with final_errors():
             for name, value in (("batch_size", batch_size), ("max_request_bytes", max_request_bytes)):
                 if type(value) is not int or value < 1:
                     raise InputError(f"{name} must be an int of at least 1, not {value!r}")
+            if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
+                raise InputError(f"concurrency must be an int from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
             check_reject_options(on_reject, max_rejects, rejects_file)
-            schema, encoder = self._describe(collection_name, db_name)
+            check_field_map(field_map)
+            source = rows if isinstance(rows, FileRows) else _entities(rows)
+            pace = self._pace = Pace(_seconds(retry_budget), concurrency, self.log.warning)
+            pace.stopped = self._stopped
+            schema = pace.call(lambda: self.describe_collection(collection_name, db_name))
+            if checkpoint:
+                settings = self.get_conn().settings
+                checkpoint.bind(settings.base_url, schema.model_dump(mode="json"), dict(field_map or {}))
             run = Ingest(
                 self.get_conn(),
                 schema,
-                encoder,
+                RowEncoder(schema, field_map),
                 report,
                 Rejects(rejects_file, max_rejects),
                 batch_size=batch_size,
                 max_request_bytes=max_request_bytes,
+                concurrency=concurrency,
+                pace=pace,
+                checkpoint=checkpoint,
+                progress=Progress(
+                    report, source.share, lambda line: self.log.info("Collection %s: %s", schema.name, line)
+                ),
             )
             try:
-                run.run(_positioned(rows))
+                run.run(source)
             finally:
                 self.log.info("Collection %s: %s", schema.name, report.summary())
                 if report.rejects_path:
                     self.log.warning("Rejected rows are in %s", report.rejects_path)
         report.check()
+        if checkpoint:
+            checkpoint.clear()
         return report
+
+    def stop(self) -> None:
+        """Let the :meth:`ingest` that runs end within some two seconds. Safe in a signal handler."""
+        self._stopped = True
+        if self._pace:
+            self._pace.stopped = True
 
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """A collection's fields, asked of the server anew.
@@ -227,7 +273,10 @@ class MilvusRestHook(BaseHook):
         settings = self.get_conn().settings
         database = settings.database or "default"
         count = "1 collection" if len(names) == 1 else f"{len(names)} collections"
-        return True, f"Milvus at {settings.base_url}: {count} in {database!r}"
+        warning = ""
+        if settings.token and settings.is_in_the_clear:
+            warning = ". The password travels unencrypted: let Milvus speak TLS, and write the host with https://"
+        return True, f"Milvus at {settings.base_url}: {count} in {database!r}{warning}"
 
     def _describe(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
         """A collection that cannot be upserted into raises here, before a row is read."""
@@ -280,11 +329,36 @@ def check_reject_options(on_reject: Any, max_rejects: Any, rejects_path: Any) ->
         raise InputError(f"max_rejects must be an int of at least 0, or None, not {max_rejects!r:.60}")
 
 
-def _positioned(rows: Iterable[Any]) -> Iterator[Row]:
-    if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+def check_field_map(field_map: Any) -> None:
+    """Refuse a ``field_map`` that means nothing.
+
+    :raises InputError: saying why.
+    """
+    if field_map is None:
+        return
+    if not isinstance(field_map, Mapping):
+        raise InputError(f"field_map must be a dict of names, not {type(field_map).__name__}")
+    seen: dict[str, str] = {}
+    for name, field in field_map.items():
+        if not (isinstance(name, str) and name and (field is None or (isinstance(field, str) and field))):
+            raise InputError(f"field_map: {name!r:.60}: {field!r:.60} is not a name and a field's name or None")
+        if field in seen:
+            raise InputError(f"field_map: both {seen[field]!r} and {name!r} are to be {field!r}")
+        if field is not None:
+            seen[field] = name
+
+
+def _seconds(budget: Any) -> float:
+    seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise InputError(f"retry_budget must be a timedelta or a number of seconds, at least 0, not {budget!r:.60}")
+    return seconds
+
+
+def _entities(rows: Any) -> Entities:
+    if isinstance(rows, (str, bytes, Mapping)) or not (isinstance(rows, Iterable) or is_table(rows)):
         raise InputError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
-    for row in iter_entities(rows):
-        yield row.entity if isinstance(row.entity, Row) else row
+    return Entities(rows)
 
 
 def _unpickled(cls: type[MilvusRestError], args: tuple[Any, ...], state: dict[str, Any]) -> MilvusRestError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,11 +13,20 @@ from uuid import uuid4
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
 
 from airflow_provider_milvus_rest.exceptions import InputError
-from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, check_reject_options, final_errors
+from airflow_provider_milvus_rest.hooks.milvus_rest import (
+    MilvusRestHook,
+    check_field_map,
+    check_reject_options,
+    final_errors,
+)
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint, fingerprint, fingerprint_of_rows
+from airflow_provider_milvus_rest.ingest.pace import RETRY_BUDGET
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, MAX_REQUEST_BYTES
-from airflow_provider_milvus_rest.rows.files import Files, find_files
-from airflow_provider_milvus_rest.rows.readers import SUFFIXES, Row, iter_entities, iter_files
+from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES
+from airflow_provider_milvus_rest.rows.arrow_rows import is_table
+from airflow_provider_milvus_rest.rows.files import FORMATS, File, Files, find_files
+from airflow_provider_milvus_rest.rows.readers import FileRows
+from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -32,16 +42,26 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param collection_name: a collection or an alias, whose primary key is not autoID. (templated)
     :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, or the output
         of another task that is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's
-        output, a list of outputs: lists in a list are flattened one level). Not templated, since rendering copies
+        output, a list of outputs: lists in a list are flattened one level). A table will do for an iterable: Arrow,
+        pandas, polars, whatever has ``__arrow_c_stream__`` (needs pyarrow). Not templated, since rendering copies
         every vector into Airflow's database: a str is an error.
-    :param files: instead of ``entities``: a path, a glob, a folder or a list of them, on the worker or, as a URI
-        (``s3://bucket/embeddings/*.jsonl``), on any storage of which Airflow has an ``ObjectStoragePath``. ``.jsonl``
-        and ``.ndjson`` hold an object a line; ``.json`` holds an array of objects, or one, and is read whole; what
-        fsspec can uncompress by its suffix (``.jsonl.gz``, ``.bz2``, ``.xz``, …) is. (templated)
+    :param files: instead of ``entities``: a path, a glob, a folder, one of the shards of :func:`plan_shards`, or a
+        list of them, on the worker or, as a URI (``s3://bucket/embeddings/*.jsonl``), on any storage of which Airflow
+        has an ``ObjectStoragePath``. JSON Lines (``.jsonl``, ``.ndjson``), CSV, Parquet and Arrow (``.arrow``,
+        ``.feather``; both need pyarrow) are streamed; ``.json`` holds an array of objects, or one, and is read whole;
+        what fsspec can uncompress by its suffix (``.jsonl.gz``, ``.bz2``, ``.xz``, …) is. (templated)
+    :param file_format: what the files are, if their suffixes do not say: ``"jsonl"``, ``"json"``, ``"csv"``,
+        ``"parquet"`` or ``"arrow"``.
     :param source_conn_id: the Airflow connection of the storage, for ``files`` that are URIs. (templated)
+    :param field_map: the collection's fields by the names that the source has for them (``{"text_vec": "vector"}``);
+        None leaves one out. A name that is not in it stands for itself.
     :param db_name: the database; the connection's if not given. (templated)
     :param batch_size: rows in a request, at most.
     :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
+    :param concurrency: requests on their way at the same time, at most; two that share a primary key never are.
+    :param retry_budget: how long an outage may last, in seconds or as a timedelta: requests that a retry may help are
+        sent again until then, with growing pauses. An outage ends with the next acknowledged request. Before the
+        first answer it is 30 s at most; 0 for no retries.
     :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
         error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and goes on.
     :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
@@ -71,10 +91,14 @@ class MilvusRestUpsertOperator(BaseOperator):
         collection_name: str,
         entities: Any = None,
         files: Files | XComArg | None = None,
+        file_format: str | None = None,
         source_conn_id: str | None = None,
+        field_map: Mapping[str, str | None] | None = None,
         db_name: str | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        concurrency: int = CONCURRENCY,
+        retry_budget: timedelta | float = RETRY_BUDGET,
         on_reject: Literal["fail", "skip"] = "fail",
         max_rejects: int | None = None,
         rejects_path: str | Path | None = None,
@@ -87,19 +111,23 @@ class MilvusRestUpsertOperator(BaseOperator):
         with final_errors():
             if (entities is None) == (files is None):
                 raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
-            if source_conn_id is not None and files is None:
-                raise InputError(
-                    f"Task {self.task_id!r}: source_conn_id is the storage's connection and goes with files."
-                )
+            if (source_conn_id is not None or file_format is not None) and files is None:
+                raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format go with files.")
+            _check_format(file_format)
+            check_field_map(field_map)
             _refuse_text(entities)
             check_reject_options(on_reject, max_rejects, rejects_path)
         self.collection_name = collection_name
         self.entities = entities
         self.files = files
+        self.file_format = file_format
         self.source_conn_id = source_conn_id
+        self.field_map = field_map
         self.db_name = db_name
         self.batch_size = batch_size
         self.max_request_bytes = max_request_bytes
+        self.concurrency = concurrency
+        self.retry_budget = retry_budget
         self.on_reject = on_reject
         self.max_rejects = max_rejects
         self.rejects_path = rejects_path
@@ -122,16 +150,21 @@ class MilvusRestUpsertOperator(BaseOperator):
             with final_errors():
                 rows = self._rows(context)
                 rejects_file = self._rejects_file(context)
+                checkpoint = self._checkpoint(context, rows)
             self.hook.ingest(
                 self.collection_name,
                 rows,
                 db_name=self.db_name,
+                field_map=self.field_map,
                 batch_size=self.batch_size,
                 max_request_bytes=self.max_request_bytes,
+                concurrency=self.concurrency,
+                retry_budget=self.retry_budget,
                 on_reject=self.on_reject,
                 max_rejects=self.max_rejects,
                 rejects_file=rejects_file,
                 report=report,
+                checkpoint=checkpoint,
             )
         except BaseException:
             self._push(context, report.outputs())  # a return value would never get there
@@ -142,13 +175,37 @@ class MilvusRestUpsertOperator(BaseOperator):
             self.log.info("There was nothing to upsert: the source has no rows.")
         return report.outputs()
 
-    def _rows(self, context: Context) -> Iterator[Row]:
+    def on_kill(self) -> None:
+        """Let :meth:`execute` end: Airflow calls this when the task is to stop, and kills it 5 s later."""
+        self.hook.stop()
+
+    def _checkpoint(self, context: Context, rows: Any) -> Checkpoint | None:
+        """Where a retry goes on from, on Airflow 3.3 and later."""
+        store, why = context.get("task_state_store"), None
+        ti = context.get("ti")
+        retries = ti is not None and ti.max_tries
+        source: Any = None
+        if store is None:
+            why = "this Airflow keeps no state between tries (3.3 and later do)"
+        elif self.return_ids:
+            why = "with return_ids, it needs the keys of all rows"
+        elif isinstance(rows, FileRows):
+            source = rows.fingerprint()
+        elif isinstance(rows, list) and retries:
+            source = fingerprint_of_rows(rows)
+        if source is None:
+            if retries:
+                self.log.info("A retry would start over: %s.", why or "this source cannot be told from another one")
+            return None
+        return Checkpoint(store, fingerprint(source), self.log.info)
+
+    def _rows(self, context: Context) -> Iterable[Any] | FileRows:
         if self.entities is None:
             if self.files is None:
                 raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
-            files = find_files(self.files, SUFFIXES, lambda uri: ObjectStoragePath(uri, conn_id=self.source_conn_id))
+            files = _find_files(self.files, self.source_conn_id, self.file_format)
             self.log.info("Reading %d files: %s", len(files), ", ".join(file.name for file in files[:10]))
-            return iter_files(files)
+            return FileRows(files)
         for reference in _references(self.entities):
             for task, _ in reference.iter_references():
                 if task.task_id not in self.upstream_task_ids:
@@ -160,7 +217,10 @@ class MilvusRestUpsertOperator(BaseOperator):
             if self._consumed:
                 raise InputError("entities is an iterator, from which an earlier try has read: give a list, or files")
             self._consumed = True
-        return iter_entities(_iter_entities(self.entities, context))
+        entities = self.entities.resolve(context) if _is_reference(self.entities) else self.entities
+        if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
+            return entities
+        return _iter_entities(entities, context)
 
     def _rejects_file(self, context: Context) -> Any:
         """A file for this try of this task instance alone, since object stores cannot append to one."""
@@ -184,6 +244,44 @@ class MilvusRestUpsertOperator(BaseOperator):
             self.log.exception("Could not push the outputs: %s", outputs)
 
 
+def plan_shards(
+    files: Files,
+    target_bytes: int = SHARD_BYTES,
+    *,
+    source_conn_id: str | None = None,
+    file_format: str | None = None,
+) -> list[list[dict[str, Any]]]:
+    """Cut files into pieces of work for a mapped task: ``.expand(files=plan(...))`` with a task that returns this.
+
+    JSON Lines that are not compressed are cut into ranges of bytes (the rows are those whose line begins in the
+    range), Parquet into row groups; other files stay whole. Small files go together. Rows are not read, but for
+    Parquet's footers.
+
+    :param files: as the operator takes them.
+    :param target_bytes: of a shard: as much of a file as that, or as many whole files; a single row group or a file
+        that cannot be cut may be larger.
+    :param source_conn_id: as the operator takes it.
+    :param file_format: as the operator takes it.
+    :return: a list for each shard, to be the operator's ``files``, and small enough for XCom. The operator refuses a
+        file whose size has changed since.
+    :raises InputError: ``target_bytes`` is no number of bytes, or ``files`` cannot be read.
+    """
+    with final_errors():
+        if type(target_bytes) is not int or target_bytes < 1:
+            raise InputError(f"target_bytes must be an int of at least 1, not {target_bytes!r:.60}")
+        return cut(_find_files(files, source_conn_id, file_format), target_bytes)
+
+
+def _find_files(files: Files, source_conn_id: str | None, file_format: str | None) -> list[File]:
+    _check_format(file_format)
+    return find_files(files, lambda uri: ObjectStoragePath(uri, conn_id=source_conn_id), file_format)
+
+
+def _check_format(file_format: Any) -> None:
+    if file_format is not None and file_format not in FORMATS:
+        raise InputError(f"file_format must be one of {', '.join(FORMATS)}, not {file_format!r:.60}")
+
+
 def _is_reference(value: Any) -> bool:
     """Whether it stands for what another task returns: an XComArg, or the argument of a mapped task group."""
     return hasattr(value, "resolve") and hasattr(value, "iter_references")
@@ -197,20 +295,18 @@ def _references(entities: Any) -> list[Any]:
 
 def _iter_entities(source: Any, context: Context) -> Iterator[Any]:
     """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
-    if _is_reference(source):
-        source = source.resolve(context)
-        if source is None:
-            raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")
-        _refuse_text(source)
-    if isinstance(source, Mapping):
+    if source is None:
+        raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")
+    _refuse_text(source)
+    if isinstance(source, Mapping) or is_table(source):
         yield source
         return
     if not isinstance(source, Iterable):
         raise InputError(f"entities must be a dict or an iterable of dicts, not {type(source).__name__}")
     for item in source:
         if _is_reference(item):
-            yield from _iter_entities(item, context)
-        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
+            yield from _iter_entities(item.resolve(context), context)
+        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)) and not is_table(item):
             yield from item
         else:
             yield item
