@@ -14,7 +14,12 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    default_args={"retries": 2, "retry_delay": 0.1, "collection_name": os.environ.get("TEST_COLLECTION", "unset")},
+    default_args={
+        "retries": 2,
+        "retry_delay": 0.1,
+        "retry_budget": 0,
+        "collection_name": os.environ.get("TEST_COLLECTION", "unset"),
+    },
 )
 def failing() -> None:
     good, other, bad = ({"id": i, "vector": [0.5] * 4, "text": "text"} for i in (0, 1, "x"))

@@ -18,12 +18,13 @@ from pymilvus import DataType, MilvusClient
 
 from airflow_provider_milvus_rest.exceptions import RowsRejectedError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.ingest.pace import Pace
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
-from airflow_provider_milvus_rest.rows.readers import iter_entities
+from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.testing import MilvusAddress
 
 SEED = int(os.environ.get("TEST_SEED", "20261122"))
@@ -473,7 +474,7 @@ def narrowed(
     def ingest(rows: list[dict[str, Any]], rejects: Rejects) -> IngestReport:
         report = IngestReport()
         try:
-            Ingest(hook.get_conn(), known, RowEncoder(known), report, rejects).run(iter_entities(rows))
+            Ingest(hook.get_conn(), known, RowEncoder(known), report, rejects, pace=Pace(0, 4)).run(Entities(rows))
         finally:
             report.check()
         return report

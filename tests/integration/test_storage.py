@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 from collections.abc import Callable, Iterator
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
 from moto.server import ThreadedMotoServer
 from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
 from airflow_provider_milvus_rest.testing import MilvusAddress
 
 pytestmark = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
@@ -30,6 +33,23 @@ def entity(key: int) -> dict[str, Any]:
 
 def lines(*keys: int) -> bytes:
     return b"".join(json.dumps(entity(key)).encode() + b"\n" for key in keys)
+
+
+def table(*keys: int) -> pa.Table:
+    return pa.Table.from_pylist([entity(key) for key in keys])
+
+
+def parquet(*keys: int) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table(*keys), sink, row_group_size=10)
+    return sink.getvalue()
+
+
+def arrow(*keys: int) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table(*keys).schema) as writer:
+        writer.write_table(table(*keys))
+    return sink.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +66,11 @@ def s3() -> Iterator[Any]:
         "in/c.json": json.dumps([entity(4), entity(5)]).encode(),
         "in/notes.txt": b"",
         "in/deeper/d.ndjson": lines(6),
+        "tables/e.csv": b'id,vector,text\n10,"[1.25, 1.25, 1.25, 1.25]",text 10\n',
+        "tables/f.parquet": parquet(11, 12),
+        "tables/g.arrow": arrow(13),
+        "large/h.jsonl": lines(*range(20, 60)),
+        "large/i.parquet": parquet(*range(60, 100)),
         "bad/x.jsonl": lines(7) + b"{\n",
     }.items():
         client.put_object(Bucket="bucket", Key=key, Body=body)
@@ -93,13 +118,25 @@ def test_files_on_s3(upsert: Callable[..., set[int]]) -> None:
     assert upsert("s3://s3@bucket/in/a.jsonl", source_conn_id=None) == {1, 2}
 
 
+def test_tables_on_s3(upsert: Callable[..., set[int]]) -> None:
+    assert upsert("s3://bucket/tables") == {10, 11, 12, 13}
+
+
+def test_shards_on_s3(upsert: Callable[..., set[int]]) -> None:
+    shards = plan_shards("s3://bucket/large", 1000, source_conn_id="s3")
+    assert len(shards) > 4
+    found = [upsert(shard) for shard in shards]
+    assert set.union(*found) == {*range(20, 100)}
+    assert sum(map(len, found)) == 80
+
+
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
         ("s3://bucket/nope.jsonl", e.SourceNotFoundError, "^no such file: s3://bucket/nope.jsonl$"),
         ("s3://bucket/in/*.csv", e.SourceNotFoundError, r"^no file matches s3://bucket/in/\*.csv$"),
         ("s3://other/in/*.jsonl", e.SourceNotFoundError, "^no file matches"),
-        ("s3://bucket/in/notes.txt", e.InputError, "^s3://bucket/in/notes.txt: the suffix '.txt' is not one of"),
+        ("s3://bucket/in/notes.txt", e.InputError, "^s3://bucket/in/notes.txt: the suffix is not one of"),
         ("s3://s3@bucket/bad/x.jsonl", e.RowsRejectedError, "\ns3://bucket/bad/x.jsonl:2: not JSON"),
         ("gs://bucket/x.jsonl", e.InputError, "^gs://bucket/x.jsonl: no access to this storage: .*gcsfs"),
         ("zork://bucket/x.jsonl", e.InputError, "^zork://bucket/x.jsonl: no access to this storage"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.xcom import XComModel
@@ -150,3 +153,34 @@ def test_what_cannot_succeed_is_not_retried_and_what_may_is(
     counts = [outputs[f"{name}_count"] for name in ("read", "upsert", "rejected", "unconfirmed")]
     assert counts == [3, 1, 1, 1]
     assert run.xcom("bad_row", "upsert_count") == 1
+
+
+def test_tables_and_the_xcom_backend_for_object_storage(
+    airflow_db: None,
+    milvus_connection: MilvusAddress,
+    make_collection: Callable[..., str],
+    read_back: Callable[[str], dict[int, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a process of its own: Airflow chooses its backend when it is imported."""
+    name, stored = make_collection(), tmp_path / "xcom"
+    backend = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
+    for variable, value in {
+        "TEST_COLLECTION": name,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__XCOM_BACKEND": backend,
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"file://{stored}",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "1000",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    command = [str(Path(sys.executable).with_name("airflow")), "dags", "test", "table_xcom"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len([path for path in stored.rglob("*") if path.is_file()]) >= 3
+    rows = read_back(name)
+    expected = {}
+    for first in (0, 500, 1000):
+        for key, vector in enumerate(np.random.default_rng(first).random((500, 4), dtype=np.float32).tolist(), first):
+            expected[key] = {"id": key, "vector": vector, "text": f"text {key}"}
+    assert rows == expected

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest import exceptions
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.ingest import progress
+from airflow_provider_milvus_rest.ingest.progress import Progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
@@ -41,8 +44,11 @@ STARTS = (
     f"{CONNECTION}'milvus-rest://https://root",
     f'{CONNECTION}\'{{\n  "conn_type": "milvus_rest",\n',
     "MilvusRestUpsertOperator(",
+    "Collection docs: read",
+    "from airflow.sdk import task ",
     '{"id": 7777',
     "from airflow_provider_milvus_rest.hooks",
+    "make bench",
     "make install",
     "pytest_plugins",
     "from airflow_provider_milvus_rest.operators",
@@ -111,6 +117,50 @@ def test_a_rejected_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     rejects.add(row, caught.value)
     rejects.close()
     assert (tmp_path / "rejects.jsonl").read_text() == line
+
+
+def test_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    report, lines = IngestReport(read_count=148_000, upsert_count=99_300), list[str]()
+    ticker = Progress(report, lambda: 0.3, lines.append)
+    for report.read_count, report.upsert_count in ((148_000, 99_300), (152_000, 148_000)):
+        now += 10 if lines else 20
+        ticker.tick()
+    assert re.sub(r"about 0:00:58", "about 0:01:10", f"Collection docs: {lines[-1]}\n") == block(
+        "Collection docs: read"
+    )
+
+
+def test_the_shards() -> None:
+    with DAG("shards", schedule=None) as dag:
+        exec(block("from airflow.sdk import task "), {})
+    assert set(dag.task_ids) == {"plan", "upsert"}
+    assert dag.get_task("upsert").upstream_task_ids == {"plan"}
+    parameters = inspect.signature(plan_shards).parameters
+    assert {"target_bytes", "source_conn_id"} <= set(parameters)
+
+
+def test_the_figures() -> None:
+    """Those of the table are those that `make bench` has written."""
+    found = json.loads((REPO / "benchmarks" / "results" / "upsert.json").read_text())
+    rows = re.findall(r"^\| (.+?) \| ([\d,]+) \| ([\d.]+) \| (\d+) µs \| ([\d,]+) \|$", README, re.MULTILINE)
+    medians = list(found["medians"].values())
+    loop = medians[0]
+    assert [row[1:] for row in rows] == [
+        (
+            f"{way['rows_per_second']:,.0f}",
+            f"{way['rows_per_second'] / loop['rows_per_second']:.1f}",
+            f"{way['client_us']:.0f}",
+            f"{way['body_bytes']:,.0f}",
+        )
+        for way in medians
+        if way["body_bytes"]
+    ]
+    client = json.loads((REPO / "benchmarks" / "results" / "client.json").read_text())
+    assert f"{client['million']['above_import_mib']:.0f} MiB" in README
+    assert f"{client['million']['count']:,} rows" in README
+    assert f"{client['shards']['speedup']:.1f} times" in README
 
 
 def test_the_operator() -> None:

@@ -48,7 +48,7 @@ def of(kind: str, size: int | None = None, **more: Any) -> RowEncoder:
 
 def encoded(value: Any, kind: str, size: int | None = None, **more: Any) -> str:
     """JSON text of a value of the field ``x``."""
-    text = of(kind, size, **more).encode({"id": 1, "x": value}).text.decode()
+    text = of(kind, size, **more).encode({"id": 1, "x": value})[1].decode()
     assert text.startswith('{"id":1,"x":')
     return text[12:-1]
 
@@ -264,8 +264,8 @@ def test_elements_of_an_array_whose_type_is_known() -> None:
 @pytest.mark.parametrize("name", ["class", "model_config", "_x", "a b", "é", 'a"b', "$x", "schema", "copy", ""])
 def test_field_names_need_not_be_identifiers(name: str) -> None:
     row = {"id": 1, name: "x"}
-    assert json.loads(encoder(FieldSchema(name=name, type="VarChar", size=9)).encode(row).text) == row
-    assert json.loads(encoder(dynamic=True).encode(row).text) == row
+    assert json.loads(encoder(FieldSchema(name=name, type="VarChar", size=9)).encode(row)[1]) == row
+    assert json.loads(encoder(dynamic=True).encode(row)[1]) == row
 
 
 def test_missing_extra_and_reserved_fields() -> None:
@@ -295,8 +295,8 @@ def test_nullable_and_default() -> None:
         FieldSchema(name="d", type="Int8", has_default=True),
         FieldSchema(name="f", type="SparseFloatVector", function_output=True),
     )
-    assert rows.encode({"id": 1}).text == b'{"id":1}'
-    assert rows.encode({"id": 1, "n": None, "d": 5}).text == b'{"id":1,"n":null,"d":5}'
+    assert rows.encode({"id": 1})[1] == b'{"id":1}'
+    assert rows.encode({"id": 1, "n": None, "d": 5})[1] == b'{"id":1,"n":null,"d":5}'
     with pytest.raises(RowError, match="field 'd' is null, for which Milvus would store the field's default"):
         rows.encode({"id": 1, "d": None})
     with pytest.raises(RowError, match="field 'n' 128 is not within Int8"):

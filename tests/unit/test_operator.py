@@ -24,7 +24,7 @@ def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
 
     def make(**arguments: Any) -> MilvusRestUpsertOperator:
-        return MilvusRestUpsertOperator(task_id="upsert", **{"collection_name": "docs"} | arguments)
+        return MilvusRestUpsertOperator(task_id="upsert", **{"collection_name": "docs", "retry_budget": 0} | arguments)
 
     return make
 
@@ -36,7 +36,7 @@ def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"entities": [], "files": "x.jsonl"}, "exactly one"),
         ({"entities": "{{ ti.xcom_pull('embed') }}"}, "give task.output"),
         ({"entities": b"[]"}, "must not be text"),
-        ({"entities": [], "source_conn_id": "s3"}, "source_conn_id is the storage's connection and goes with files"),
+        ({"entities": [], "source_conn_id": "s3"}, "source_conn_id and file_format go with files"),
         ({"entities": [], "on_reject": "ignore"}, "on_reject must be 'fail' or 'skip', not 'ignore'"),
         ({"entities": [], "on_reject": "skip"}, "on_reject='skip' needs a place"),
         ({"entities": [], "rejects_path": "/tmp"}, "go with on_reject='skip'"),

@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, SourceUnavailableError
 from airflow_provider_milvus_rest.rows import files as files_module
 from airflow_provider_milvus_rest.rows.files import File
-from airflow_provider_milvus_rest.rows.readers import REJECT, SUFFIXES, iter_files
+from airflow_provider_milvus_rest.rows.readers import FileRows
+from airflow_provider_milvus_rest.rows.source import REJECT, Row
 
 
 def find_files(files: Any) -> list[File]:
-    return files_module.find_files(files, SUFFIXES)
+    return files_module.find_files(files)
+
+
+def iter_files(files: list[File]) -> Iterator[Row]:
+    return FileRows(files).rows({})
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -74,12 +79,12 @@ def test_a_name_that_looks_like_a_glob_but_exists_is_a_path(tmp_path: Path) -> N
         ("/no/such.jsonl", SourceNotFoundError, "no such file: /no/such.jsonl"),
         ("{folder}/*.parquet", SourceNotFoundError, "no file matches .*parquet"),
         ("{folder}/sub/empty", SourceNotFoundError, "holds no file that ends in .jsonl, .ndjson, .json"),
-        ("{folder}/x.jsonl.zip", InputError, "the suffix '.zip' is not one of"),
-        ("{folder}/notes.txt", InputError, "the suffix '.txt' is not one of .jsonl, .ndjson, .json"),
+        ("{folder}/x.jsonl.zip", InputError, "x.jsonl.zip: the suffix is not one of"),
+        ("{folder}/notes.txt", InputError, "the suffix is not one of .jsonl, .ndjson, .json"),
         ("", InputError, "non-empty str or Path, not str ''"),
         ([None], InputError, "not NoneType None"),
         (5, InputError, "a path, a glob, a folder or a list of them, not int"),
-        ({"a.jsonl": 1}, InputError, "not dict"),
+        ({"a.jsonl": 1}, InputError, "a dict must be one that plan_shards made, but path: Field required"),
     ],
 )
 def test_files_that_cannot_be_read(folder: Path, files: Any, error: type[InputError], message: str) -> None:
@@ -157,7 +162,7 @@ class Remote(PurePosixPath):
 
 def test_remote_files() -> None:
     def find(*uris: str) -> list[File]:
-        return files_module.find_files(uris, SUFFIXES, Remote)
+        return files_module.find_files(uris, Remote)
 
     found = find("s3://prod@bucket/x.jsonl", "s3://staging@bucket/x.jsonl", "s3://prod@bucket/x.jsonl")
     assert [str(file.path) for file in found] == ["s3://prod@bucket/x.jsonl", "s3://staging@bucket/x.jsonl"]

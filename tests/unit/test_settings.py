@@ -116,3 +116,11 @@ def test_a_key_with_a_pass_phrase_is_refused_instead_of_asked_for(tmp_path: Path
     extra = {"client_cert": str(files.client_cert), "client_key": str(files.client_key)}
     with pytest.raises(ConnectionSettingsError, match="without a pass phrase"):
         settings(extra=extra)
+
+
+@pytest.mark.parametrize(
+    ("host", "clear"),
+    [("http://m", True), ("m", True), ("https://m", False), ("localhost", False), ("127.0.0.1", False)],
+)
+def test_what_can_be_read_on_its_way(host: str, clear: bool) -> None:
+    assert ConnectionSettings.from_connection(host=host)[0].is_in_the_clear is clear

@@ -1,0 +1,78 @@
+"""Airflow standalone, for tests that need its scheduler."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from airflow_provider_milvus_rest.testing import MilvusAddress
+
+AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+
+
+@pytest.fixture
+def standalone(
+    airflow_db: None,
+    dags_folder: Path,
+    milvus_connection: MilvusAddress,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Callable[..., Any]]:
+    """``airflow standalone`` on a port of its own; the function calls the Airflow CLI beside it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
+        "PATH": f"{Path(AIRFLOW).parent}{os.pathsep}{os.environ['PATH']}",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+    }.items():
+        monkeypatch.setenv(name, value)
+    log = tmp_path / "standalone.log"
+    with log.open("w") as output:
+        process = subprocess.Popen([AIRFLOW, "standalone"], stdout=output, stderr=output, start_new_session=True)
+    try:
+        wait_for(lambda: is_healthy(port), 120, lambda: log.read_text()[-5000:])
+
+        def call(*arguments: str) -> Any:
+            done = subprocess.run([AIRFLOW, *arguments, "--output", "json"], capture_output=True, text=True, check=True)
+            output = re.search(r"^\[[{\]](.|\n)*", done.stdout, re.MULTILINE)  # after whatever is logged
+            return json.loads(output[0]) if output else None
+
+        yield call
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # its session: all that it started
+        process.wait()
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5) as answer:
+            health = json.load(answer)
+    except OSError:
+        return False
+    return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+
+
+def wait_for(done: Callable[[], bool], seconds: float, why: Callable[[], Any], every: float = 1) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, why()
+        time.sleep(every)

@@ -1,0 +1,297 @@
+"""Broken and hostile input ends in a clear error or a named reject, in bounded memory, and changes no stored value."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.ingest.pace import Pace
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
+from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.run import Ingest
+from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
+from airflow_provider_milvus_rest.rows.files import find_files
+from airflow_provider_milvus_rest.rows.readers import FileRows
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+
+SCHEMA = CollectionSchema(
+    name="docs",
+    fields_=(
+        FieldSchema(name="id", type="Int64", primary_key=True),
+        FieldSchema(name="vector", type="FloatVector", size=4),
+        FieldSchema(name="text", type="VarChar", size=64),
+    ),
+    dynamic=True,
+)
+ROWS: list[dict[str, Any]] = [
+    {"id": key, "vector": [key / 8, -0.5, 1.0, 0.25], "text": f"text {key}", "n": key} for key in range(40)
+]
+
+
+class Store:
+    """Stands for a client, and keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def upsert(self, request: UpsertRequest, _: type) -> UpsertResult:
+        rows = [json.loads(text) for text in request.data]
+        self.rows += rows
+        return UpsertResult(upsert_count=len(rows), upsert_ids=[row["id"] for row in rows])
+
+    def abort(self) -> None:
+        pass
+
+
+def ingest(path: Path, rejects: Path) -> tuple[list[dict[str, Any]], IngestReport, e.MilvusRestError | None]:
+    """What was stored, the counts, and the error if there was one. Other exceptions fail the test."""
+    store, report, error = Store(), IngestReport(), None
+    run = Ingest(
+        store,  # type: ignore[arg-type]
+        SCHEMA,
+        RowEncoder(SCHEMA),
+        report,
+        Rejects(rejects),
+        batch_size=7,
+        concurrency=1,
+        pace=Pace(0, 1),
+    )
+    try:
+        run.run(FileRows(find_files(path)))
+    except e.MilvusRestError as caught:
+        error = caught
+    report.check()
+    return store.rows, report, error
+
+
+def lines() -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
+
+
+def as_csv() -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(ROWS[0])
+    writer.writerows([json.dumps(v) if isinstance(v, list) else v for v in row.values()] for row in ROWS)
+    return text.getvalue().encode()
+
+
+def as_parquet() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), sink, row_group_size=10)
+    return sink.getvalue()
+
+
+def as_feather() -> bytes:
+    sink = io.BytesIO()
+    feather.write_feather(pa.Table.from_pylist(ROWS), sink, compression="uncompressed")
+    return sink.getvalue()
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "a.jsonl": lines,
+    "a.json": lambda: json.dumps(ROWS).encode(),
+    "a.csv": as_csv,
+    "a.jsonl.gz": lambda: gzip.compress(lines()),
+    "a.jsonl.bz2": lambda: bz2.compress(lines()),
+    "a.csv.xz": lambda: lzma.compress(as_csv()),
+    "a.parquet": as_parquet,
+    "a.feather": as_feather,
+}
+JUNK = (b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b'"', b"[[", b"]", b",", b"\\", b"1e999", b"{}", b"\xed\xa0\x80")
+
+
+def spoiled(content: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
+    """Cut short, with junk in it, with bytes that have changed, twice over."""
+    size = len(content)
+    for _ in range(10):
+        yield "cut", content[: rng.randrange(size)]
+    for junk in JUNK:
+        at = rng.randrange(size)
+        yield "junk", content[:at] + junk + content[at:]
+    for _ in range(12):
+        at = rng.randrange(size)
+        yield "changed", content[:at] + bytes([rng.randrange(256)]) + content[at + 1 :]
+    at = rng.randrange(size)
+    yield "zeros", content[:at] + bytes(min(50, size - at)) + content[at + 50 :]
+    yield "twice", content + content
+    yield "junk after", content + b"}\0junk"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_spoiled_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, rng, ends = FILES[name](), random.Random(7), Counter[str]()
+    path = tmp_path / name
+    path.write_bytes(content)
+    stored, report, error = ingest(path, tmp_path / "rejects.jsonl")
+    rows = [row | {"n": str(row["n"])} for row in ROWS] if "csv" in name else ROWS  # a dynamic field of text
+    assert (stored, error, report.rejected_count) == (rows, None, 0)
+    for kind, spoilt in spoiled(content, rng):
+        path.write_bytes(spoilt)
+        stored, report, error = ingest(path, tmp_path / "rejects.jsonl")
+        ends["error" if error else "rejects" if report.rejected_count else "stored"] += 1
+        if error:
+            assert isinstance(error, e.InputError), (kind, error)
+            assert name in str(error)
+            assert len(str(error)) < 1000
+        if report.rejected_count:
+            rejects = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+            assert len(rejects) == report.rejected_count
+            assert all(reject["$reject"]["position"].startswith(str(path)) for reject in rejects)
+            assert all(reject["$reject"]["reason"] for reject in rejects)
+        if name == "a.jsonl":
+            assert stored == given(spoilt)
+        elif kind in ("cut", "twice", "junk after") or (kind == "zeros" and name != "a.feather"):
+            known = [json.dumps(row, sort_keys=True) for row in rows]
+            # The last cell of a CSV that is cut short in it cannot be told from a whole one.
+            whole = stored[:-1] if (kind, name[:5]) == ("cut", "a.csv") else stored
+            assert {json.dumps(row, sort_keys=True) for row in whole} <= set(known)
+    with capsys.disabled():
+        print(f"\n{name}: {sum(ends.values())} spoiled files: {dict(ends)}")
+    assert sum(ends.values()) == 38
+
+
+def given(content: bytes) -> list[dict[str, Any]]:
+    """The rows of JSON Lines that can be stored, by the standard library; values as float32 keeps them."""
+    rows = []
+    for line in content.split(b"\n"):
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+            text = RowEncoder(SCHEMA).encode(row)[1]
+        except (ValueError, e.RowError):
+            continue
+        rows.append(json.loads(text))
+    last = {row["id"]: index for index, row in enumerate(rows)}
+    return [row for index, row in enumerate(rows) if last[row["id"]] == index or index // 7 != last[row["id"]] // 7]
+
+
+LINES: dict[str, tuple[bytes, str]] = {
+    "deep list": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "n": ' + b"[" * 900 + b"]" * 900 + b"}", "nested"),
+    "deeper list": (b'{"id": 1, "vector": ' + b"[" * 90_000, "nested too deeply"),
+    "deep object": (
+        b'{"id": 1, "vector": [1,2,3,4], "text": "x", "n": ' + b'{"a":' * 500 + b"1" + b"}" * 501,
+        "nested",
+    ),
+    "huge int": (b'{"id": ' + b"9" * 4000 + b"}", "is not within Int64"),
+    "huger int": (b'{"id": ' + b"9" * 40_000 + b"}", "Exceeds the limit"),
+    "huge float": (b'{"id": 1, "vector": [1e999, 2, 3, 4], "text": "x"}', "[0] is inf"),
+    "float key": (b'{"id": 1e5, "vector": [1, 2, 3, 4], "text": "x"}', "must be an int"),
+    "invalid UTF-8": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "\xc3\x28"}', "is not UTF-8"),
+    "surrogate": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "\\ud800"}', "lone surrogate"),
+    "raw NUL": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "\0"}', "Invalid control character"),
+    "only NUL": (b"\0" * 100, "not JSON"),
+    "UTF-16": ('{"id": 1}'.encode("utf-16"), "not"),
+    "not an object": (b"[1, 2, 3]", "a row must be an object"),
+    "two objects": (b'{"id": 1} {"id": 2}', "Extra data"),
+    "empty key": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "": null}', "is null"),
+    "long key": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "%s": null}' % (b"k" * 70_000), "is null"),
+    "comment": (b'{"id": 1} // one', "Extra data"),
+    "single quotes": (b"{'id': 1}", "Expecting property name"),
+    "text vector": (b'{"id": 1, "vector": "[1, 2, 3, 4]", "text": "x"}', "must be a list"),
+    "reserved name": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "$meta": 1}', "keeps for itself"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_hostile_line_is_a_reject_and_its_neighbours_are_stored(name: str, tmp_path: Path) -> None:
+    line, reason = LINES[name]
+    good = [json.dumps(row).encode() for row in ROWS[:3]]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\r\n".join([good[0], line, *good[1:]]))
+    stored, _, error = ingest(path, tmp_path / "rejects.jsonl")
+    assert error is None
+    assert stored == ROWS[:3]
+    (reject,) = [json.loads(text)["$reject"] for text in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+    assert reject["position"] == f"{path}:2"
+    assert reason in reject["reason"]
+
+
+BOMBS = """
+import gzip, os, resource, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.unit.test_hostile import ingest, ROWS, lines
+folder = Path({folder!r})
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
+before = peak()
+for name in ("bomb.jsonl.gz", "bomb.csv.gz", "line.jsonl"):
+    stored, report, error = ingest(folder / name, folder / "rejects.jsonl")
+    print(name, len(stored), report.rejected_count, error, peak() - before, sep="|")
+"""
+
+
+def test_bombs_and_endless_lines_take_little_memory(tmp_path: Path) -> None:
+    """1.5 GB in a gzip of 1.5 MB, and a line of 150 MB between two others."""
+    for name in ("bomb.jsonl.gz", "bomb.csv.gz"):
+        with gzip.open(tmp_path / name, "wb", compresslevel=1) as file:
+            file.write(b'{"id": "' if "json" in name else b"id,text\n1,")
+            for _ in range(150):
+                file.write(b"0" * 10_000_000)
+    with (tmp_path / "line.jsonl").open("wb") as file:
+        file.write(lines())
+        for _ in range(150):
+            file.write(b"0" * 1_000_000)
+        file.write(b"\n" + json.dumps(ROWS[0] | {"id": 99}).encode())
+    code = BOMBS.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    found = {line.split("|")[0]: line.split("|")[1:] for line in done.stdout.splitlines() if "|" in line}
+    assert found["bomb.jsonl.gz"][:3] == ["0", "1", "None"], done.stderr
+    assert found["bomb.csv.gz"][2].endswith("bomb.csv.gz:2: the line is longer than 32 MiB")
+    assert found["line.jsonl"][:3] == ["41", "1", "None"]
+    assert max(int(values[3]) for values in found.values()) < 250  # MiB
+
+
+def test_files_that_change_while_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for change, rows in ((lambda: path.unlink(), 40), (lambda: path.open("ab").write(lines()), 80)):
+        path.write_bytes(lines())
+        iterator = FileRows(find_files(path)).rows({})
+        first = next(iterator)
+        change()
+        assert len([first, *iterator]) == rows
+
+
+def test_symlink_loops(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.jsonl").write_bytes(lines())
+    os.symlink(tmp_path, tmp_path / "folder" / "loop")
+    os.symlink(tmp_path / "me.jsonl", tmp_path / "me.jsonl")
+    with pytest.raises(e.SourceNotFoundError, match="no such file"):
+        find_files(tmp_path / "me.jsonl")
+    files = find_files(f"{tmp_path}/**/*.jsonl")
+    assert {os.path.realpath(file.path) for file in files} == {str(tmp_path / "folder" / "a.jsonl")}
+
+
+def test_a_storage_that_fails_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """May be retried; the message is one line."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines())
+    files = find_files(path)
+
+    class Failing(io.BytesIO):
+        def readline(self, _: Any = None) -> bytes:
+            raise ConnectionError("no answer from\nthe storage")
+
+    monkeypatch.setattr(type(files[0]), "open", lambda self: (Failing(), Failing()))
+    with pytest.raises(e.SourceUnavailableError, match="reading stopped: ConnectionError: no answer from the storage"):
+        list(FileRows(files).rows({}))

@@ -1,0 +1,203 @@
+"""Several requests at a time: order per key, limits, and true sums."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.ingest import progress
+from airflow_provider_milvus_rest.ingest.pace import Pace
+from airflow_provider_milvus_rest.ingest.progress import Progress
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
+from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.run import Ingest
+from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
+from airflow_provider_milvus_rest.rows.readers import Entities
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+
+SCHEMA = CollectionSchema(
+    name="docs",
+    fields_=(
+        FieldSchema(name="id", type="Int64", primary_key=True),
+        FieldSchema(name="vector", type="FloatVector", size=2),
+        FieldSchema(name="n", type="Int64"),
+    ),
+)
+
+
+class Store:
+    """Stands for a client: stores rows after a while, refuses negative ``n``, and watches what comes side by side."""
+
+    def __init__(self, delay: Callable[[], float] = lambda: 0.0, max_rows: int | None = None) -> None:
+        self.rows: dict[int, int] = {}
+        self.keys_in_flight: list[int] = []
+        self.most_at_once = self.at_once = self.too_large = 0
+        self.lock = threading.Lock()
+        self.delay = delay
+        self.max_rows = max_rows
+
+    def upsert(self, request: UpsertRequest, _: type) -> UpsertResult:
+        rows = [json.loads(text) for text in request.data]
+        keys = [row["id"] for row in rows]
+        with self.lock:
+            assert len({*keys, *self.keys_in_flight}) == len(keys) + len(self.keys_in_flight), "a key twice in flight"
+            self.keys_in_flight += keys
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            time.sleep(self.delay())
+            if self.max_rows and len(rows) > self.max_rows:
+                self.too_large += 1
+                raise e.RequestTooLargeError("too large")
+            if any(row["n"] < 0 for row in rows):
+                raise e.DataRefusedError("negative", code=1100)
+            self.rows |= {row["id"]: row["n"] for row in rows}
+        finally:
+            with self.lock:
+                self.at_once -= 1
+                for key in keys:
+                    self.keys_in_flight.remove(key)
+        return UpsertResult(upsert_count=len(rows), upsert_ids=keys)
+
+
+def entities(rows: Any) -> Iterator[dict[str, Any]]:
+    for key, n in rows:
+        yield {"id": key, "vector": [0.5, 0.5], "n": n}
+
+
+def run(
+    store: Any, rows: Any, rejects: Rejects | None = None, report: IngestReport | None = None, **options: Any
+) -> IngestReport:
+    report = report or IngestReport()
+    try:
+        pace = Pace(0, options.get("concurrency", 4))
+        ingest = Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, rejects or Rejects(), pace=pace, **options)
+        ingest.run(Entities(entities(rows)))
+    finally:
+        report.check()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("milvus-rest-lane")]
+    return report
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 20), st.integers(-1, 9)), max_size=60),
+    batch_size=st.integers(1, 6),
+    concurrency=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_the_last_good_row_of_a_key_stands(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int]], batch_size: int, concurrency: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    store = Store(delay=lambda: rng.random() / 1000)
+    # Without one accepted row, 50 refused ones would end the run.
+    rows = [(99, 1), *rows]
+    rejects = Rejects(tmp_path_factory.mktemp("rejects") / "rejects.jsonl")
+    report = run(store, rows, rejects, batch_size=batch_size, concurrency=concurrency)
+    good = [(key, n) for key, n in rows if n >= 0]
+    assert store.rows == dict(good)
+    assert report.unconfirmed_count == 0
+    assert report.rejected_count + report.duplicate_count >= len(rows) - len(good)
+    assert store.most_at_once <= concurrency
+
+
+def test_requests_go_side_by_side() -> None:
+    store = Store(delay=lambda: 0.05)
+    start = time.monotonic()
+    report = run(store, [(key, 1) for key in range(40)], batch_size=2, concurrency=4)
+    assert store.most_at_once == 4
+    assert report.request_count == 20
+    assert time.monotonic() - start < 20 * 0.05
+
+
+def test_ids_come_in_the_order_of_the_rows() -> None:
+    rng = random.Random(7)
+    store = Store(delay=lambda: rng.random() / 100)
+    report = run(
+        store, [(key, 1) for key in range(100)], report=IngestReport(upsert_ids=[]), batch_size=3, concurrency=4
+    )
+    assert report.upsert_ids == [*range(100)]
+
+
+def test_what_was_too_large_once_is_not_tried_again() -> None:
+    store = Store(max_rows=10)
+    report = run(store, [(key, 1) for key in range(1000)], batch_size=40, concurrency=1)
+    assert report.upsert_count == len(store.rows) == 1000
+    assert store.too_large <= 6  # of the batches that were ready when it was known
+
+
+def test_a_source_is_read_no_further_than_the_lanes_can_take() -> None:
+    """Memory is that of ``concurrency`` + 1 batches."""
+    release, taken = threading.Event(), 0
+
+    class Stalling(Store):
+        def upsert(self, request: UpsertRequest, kind: type) -> UpsertResult:
+            release.wait()
+            return super().upsert(request, kind)
+
+    def rows() -> Iterator[tuple[int, int]]:
+        nonlocal taken
+        for key in range(100):
+            taken += 1
+            yield key, 1
+
+    worker = threading.Thread(target=lambda: run_in_thread.append(run(Stalling(), rows(), batch_size=5, concurrency=3)))
+    run_in_thread: list[IngestReport] = []
+    worker.start()
+    time.sleep(0.3)
+    assert taken == (3 + 1) * 5 + 1
+    release.set()
+    worker.join()
+    assert run_in_thread[0].upsert_count == 100
+
+
+def test_an_error_in_one_lane_ends_the_run_and_what_was_answered_counts() -> None:
+    class Failing(Store):
+        def upsert(self, request: UpsertRequest, kind: type) -> UpsertResult:
+            if b'"id":11' in b"".join(request.data):
+                raise e.ServerError("no")
+            time.sleep(0.05)
+            return super().upsert(request, kind)
+
+    store, report = Failing(), IngestReport()
+    with pytest.raises(e.ServerError, match="no"):
+        run(store, [(key, 1) for key in range(1000)], report=report, batch_size=5)
+    report.check()
+    assert report.upsert_count == len(store.rows) > 0
+    assert report.unconfirmed_count == report.read_count - report.upsert_count > 0
+
+
+def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    report, lines = IngestReport(), list[str]()
+    shares: list[float | None] = [None]
+    ticker = Progress(report, lambda: shares[-1], lines.append)
+    for _ in range(25):  # a second each
+        now += 1
+        report.read_count += 110
+        report.upsert_count += 100
+        report.rejected_count += 10
+        shares.append(report.read_count / 11_000)
+        ticker.tick()
+    assert lines == [
+        "read 1,100, upserted 1,000, rejected 100 rows; 100 rows/s [##..................] 10% read, about 0:01:30 left",
+        "read 2,200, upserted 2,000, rejected 200 rows; 100 rows/s [####................] 20% read, about 0:01:20 left",
+    ]
+    for unknown in (None, 0.0, 1.5):
+        now += 10
+        shares.append(unknown)
+        ticker.tick()
+        assert lines[-1] == "read 2,750, upserted 2,500, rejected 250 rows; " + lines[-1].partition("; ")[2]
+        assert "[" not in lines[-1]

@@ -1,0 +1,191 @@
+"""When requests are sent again, and how many at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.ingest import pace as pace_module
+from airflow_provider_milvus_rest.ingest.pace import Pace
+from airflow_provider_milvus_rest.rest.client import MilvusRestClient
+from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+from tests.servers import DESCRIBE, UPSERT, Reply, Request, ScriptedServer, accept
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Time that passes only while something sleeps."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(pace_module, "time", clock)
+    return clock
+
+
+def failing(*errors: Exception | None) -> Any:
+    """A call that raises one after the other, the last one again and again; None for success."""
+    left = list(errors)
+
+    def send() -> str:
+        error = left.pop(0) if len(left) > 1 else left[0]
+        if error:
+            raise error
+        return "done"
+
+    return send
+
+
+def test_it_retries_until_it_works(clock: Any) -> None:
+    retries: list[int] = []
+    send = failing(
+        e.ConnectError("a"), e.NotReadyError("b"), e.OverloadedError("c"), e.UnexpectedAnswerError("d"), None
+    )
+    assert Pace(120, 4).call(send, lambda: retries.append(1)) == "done"
+    assert len(retries) == 4
+
+
+@pytest.mark.parametrize("error", [e.DataRefusedError, e.NotAuthenticatedError, e.WrongEndpointError, e.NotFoundError])
+def test_what_a_retry_cannot_help_is_raised_at_once(clock: Any, error: type[e.MilvusRestError]) -> None:
+    with pytest.raises(error, match=r"^no$"):
+        Pace(120, 4).call(failing(error("no")))
+    assert clock.now == 1000
+
+
+@pytest.mark.parametrize(
+    ("budget", "first", "error", "seconds"),
+    [
+        (120, None, e.ConnectError, 120),
+        (120, e.ConnectError("x"), e.ConnectError, 30),  # nothing has answered yet
+        (10, e.ConnectError("x"), e.ConnectError, 10),
+        (120, None, e.ServerError, 30),  # 65535 may be the request's fault
+        (0, None, e.ConnectError, 0),
+    ],
+)
+def test_an_outage_may_last_as_long_as_the_budget(
+    clock: Any, budget: float, first: Exception | None, error: type[e.MilvusRestError], seconds: float
+) -> None:
+    pace = Pace(budget, 4)
+    if first is None:
+        pace.call(lambda: "answered")
+    begin = clock.now
+    with pytest.raises(error, match=r"^down( Tried \d+ times in \d+ s\.)?$"):
+        pace.call(failing(error("down")))
+    assert seconds * 0.4 <= clock.now - begin <= seconds
+
+
+def test_each_acknowledged_request_begins_a_new_budget(clock: Any) -> None:
+    pace = Pace(100, 1)
+    pace.call(lambda: None)
+    for _ in range(10):
+        pace.call(failing(*[e.NotReadyError("x")] * 8, None))
+    assert clock.now - 1000 > 100
+
+
+def test_the_server_says_when(clock: Any) -> None:
+    pace = Pace(120, 2)
+    pace.call(lambda: None)
+    assert pace.call(failing(e.OverloadedError("x", retry_after=7), None)) == "done"
+    assert 7 <= clock.now - 1000 <= 7.2
+    with pytest.raises(e.OverloadedError):
+        pace.call(failing(e.OverloadedError("x", retry_after=500)))
+    assert clock.now - 1000 <= 7.2  # it does not wait for what comes after the budget
+
+
+def test_stop_ends_the_waiting() -> None:
+    pace, raised = Pace(120, 1), list[BaseException]()
+
+    def call() -> None:
+        try:
+            pace.call(failing(e.OverloadedError("x", retry_after=20)))
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    pace.stopped = True
+    for thread in threads:
+        thread.join(2)
+    assert [type(error) for error in raised] == [e.StoppedError] * 3
+
+
+def test_a_limited_server_sees_fewer_requests(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes 20 requests a second, and refuses the others with code 8."""
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", f'{{"conn_type": "milvus_rest", "host": "{server.url}"}}')
+    taken: list[float] = []
+
+    def limited(request: Request) -> Reply:
+        now = time.monotonic()
+        if len([moment for moment in taken if moment > now - 0.5]) >= 10:
+            return Reply({"code": 8, "message": "rate limit exceeded"})
+        taken.append(now)
+        return accept(request)
+
+    server.script(UPSERT, limited)
+    rows = [{"id": key, "vector": [0.5] * 4, "text": "x"} for key in range(60)]
+    hook = MilvusRestHook()
+    report = hook.ingest("docs", rows, batch_size=1, concurrency=8)
+    hook.close()
+    assert report.upsert_count == 60
+    assert 0 < report.retry_count < 60
+    assert report.request_count == 60 + report.retry_count == len(server.sent_to(UPSERT))
+
+
+def test_lanes_speed_up_again(clock: Any) -> None:
+    pace = Pace(120, 8)
+    pace.call(failing(*[e.OverloadedError("x")] * 5, None))
+    slow = pace._allowed
+    for _ in range(100):
+        pace.call(lambda: None)
+    assert 1 <= slow < 3
+    assert pace._allowed == 8
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3),
+        ("0", 0),
+        (formatdate(time.time() + 1000, usegmt=True), 1000),
+        ("soon", None),
+        ("-5", None),
+        (None, None),
+    ],
+)
+def test_retry_after(server: ScriptedServer, header: str | None, seconds: float | None) -> None:
+    server.script(DESCRIBE, Reply("busy", 429, {"Retry-After": header} if header else {}))
+    with MilvusRestClient(ConnectionSettings.from_connection(host=server.url)[0]) as client:
+        with pytest.raises(e.OverloadedError) as caught:
+            client.describe_collection("docs")
+    assert caught.value.retry_after == (pytest.approx(seconds, abs=500) if seconds else seconds)
+
+
+@pytest.mark.parametrize("budget", [-1, float("nan"), float("inf"), "2m", True, None, timedelta(seconds=-5)])
+def test_budgets_that_are_none(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, budget: Any) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", f'{{"conn_type": "milvus_rest", "host": "{server.url}"}}')
+    with pytest.raises(e.InputError, match="retry_budget must be a timedelta or a number of seconds"):
+        MilvusRestHook().ingest("docs", [], retry_budget=budget)
+
+
+def test_a_404_says_what_to_try(server: ScriptedServer) -> None:
+    server.script(UPSERT, Reply("404 page not found", 404))
+    server.script(DESCRIBE, Reply("404 page not found", 404))
+    with MilvusRestClient(ConnectionSettings.from_connection(host=server.url)[0]) as client:
+        with pytest.raises(e.WrongEndpointError, match="api_version"):
+            client.describe_collection("docs")

@@ -1,0 +1,296 @@
+"""What ends a run before its time: signals, timeouts, on_kill. And what the next try goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.ingest.checkpoint import KEY
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from tests.servers import DESCRIBE, UPSERT, Reply, Request, ScriptedServer, accept, described
+
+OUTPUTS = ("read_count", "upsert_count", "duplicate_count", "rejected_count", "unconfirmed_count")
+
+
+def entity(key: int) -> dict[str, Any]:
+    return {"id": key, "vector": [0.5] * 4, "text": "x"}
+
+
+class Instance:
+    """As much of a task instance as the operator uses."""
+
+    dag_id, run_id, task_id, map_index, try_number, max_tries = "dag", "run", "task", -1, 1, 3
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+        self.pushed_at = 0.0
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+        self.pushed_at = time.monotonic()
+
+
+class Store(dict[str, Any]):
+    """Airflow 3.3's task_state_store."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+@pytest.fixture
+def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., MilvusRestUpsertOperator]:
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+
+    def make(**arguments: Any) -> MilvusRestUpsertOperator:
+        return MilvusRestUpsertOperator(task_id="upsert", **{"collection_name": "docs", "batch_size": 2} | arguments)
+
+    return make
+
+
+class AirflowTaskTimeout(BaseException):
+    """As Airflow 2.11 and 3 raise it: no Exception."""
+
+
+def lanes() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("milvus-rest-lane")]
+
+
+@pytest.mark.parametrize("how", ["on_kill", "raise"])
+def test_a_signal_ends_it_and_the_outputs_are_there(
+    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator], how: str
+) -> None:
+    """Two requests are answered, the others never. Airflow 3.3 calls on_kill, 2.11 also raises."""
+    release = threading.Event()
+    stalling = Reply({"code": 200}, before=lambda: release.wait(30))
+    server.script(UPSERT, accept, accept, stalling)
+    operator, ti, store = upsert(entities=[entity(key) for key in range(1000)]), Instance(), Store()
+    sent = 0.0
+
+    def handler(*_: Any) -> None:
+        nonlocal sent
+        sent = time.monotonic()
+        operator.on_kill()
+        if how == "raise":
+            raise AirflowTaskTimeout
+
+    before = signal.signal(signal.SIGTERM, handler)
+    timer = threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    timer.start()
+    try:
+        with pytest.raises(e.StoppedError if how == "on_kill" else AirflowTaskTimeout):
+            operator.execute({"ti": ti, "task_state_store": store})
+        ended = time.monotonic()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        release.set()
+    assert ti.pushed_at - sent < 3
+    assert ended - sent < 3
+    assert lanes() == []
+    read, *others = (ti.pushed[name] for name in OUTPUTS)
+    assert read == sum(others)
+    assert (ti.pushed["upsert_count"], ti.pushed["unconfirmed_count"]) == (4, read - 4)
+    assert read < 50
+    assert store[KEY]["read_count"] == 4  # and none of what was never answered
+
+
+def test_stopped_while_it_waits_to_send_again(
+    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
+) -> None:
+    server.script(UPSERT, Reply("busy", 429, {"Retry-After": "60"}))
+    operator = upsert(entities=[entity(1)])
+    threading.Timer(0.5, operator.on_kill).start()
+    begin = time.monotonic()
+    with pytest.raises(e.StoppedError):
+        operator.execute({})
+    assert time.monotonic() - begin < 3
+    assert lanes() == []
+
+
+def refusing_after(count: int) -> Any:
+    """Takes that many requests, then none."""
+    left = [count]
+
+    def answer(request: Request) -> Reply:
+        left[0] -= 1
+        return accept(request) if left[0] >= 0 else Reply({"code": 800, "message": "gone"})
+
+    return answer
+
+
+def sent_keys(server: ScriptedServer) -> list[int]:
+    return [row["id"] for request in server.sent_to(UPSERT) for row in request.json["data"]]
+
+
+@pytest.fixture
+def fail_then(
+    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
+) -> Callable[..., tuple[dict[str, Any], list[int], Store]]:
+    """Run with a server that fails after three requests of two rows, then again with others; the second's outputs."""
+
+    def run(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], list[int], Store]:
+        store = Store()
+        server.script(UPSERT, refusing_after(3))
+        with pytest.raises(e.NotFoundError):
+            upsert(concurrency=1, **first).execute({"task_state_store": store, "ti": Instance()})
+        server.script(UPSERT, accept)
+        server.requests.clear()
+        outputs = upsert(concurrency=1, **second).execute({"task_state_store": store, "ti": Instance()})
+        return outputs, sent_keys(server), store
+
+    return run
+
+
+Runner = Callable[..., tuple[dict[str, Any], list[int], Store]]
+
+
+def counts(outputs: dict[str, Any]) -> list[int]:
+    return [outputs[name] for name in ("read_count", "upsert_count", "duplicate_count", "resumed_count")]
+
+
+def test_a_retry_goes_on_with_a_list(fail_then: Runner) -> None:
+    rows = [entity(key) for key in range(10)]
+    outputs, keys, store = fail_then({"entities": rows}, {"entities": [dict(row) for row in rows]})
+    assert keys == [6, 7, 8, 9]
+    assert counts(outputs) == [10, 10, 0, 6]
+    assert KEY not in store
+
+
+def test_a_retry_goes_on_with_files(fail_then: Runner, tmp_path: Path) -> None:
+    for part in range(2):
+        rows = [entity(key) for key in range(part * 5, part * 5 + 5)]
+        (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outputs, keys, _ = fail_then({"files": tmp_path}, {"files": tmp_path})
+    assert keys == [6, 7, 8, 9]
+    assert counts(outputs) == [10, 10, 0, 6]
+
+
+def test_duplicates_count_over_tries(fail_then: Runner) -> None:
+    rows = [entity(key) for key in (0, 0, 1, 2, 3, 4, 5, 6, 7, 7)]
+    outputs, keys, _ = fail_then({"entities": rows}, {"entities": rows})
+    assert keys == [5, 6, 7]  # the three requests before held 0 (and the 0 before it), 1 and 2, 3 and 4
+    assert counts(outputs) == [10, 8, 2, 5]
+
+
+def test_a_retry_begins_at_the_first_rejected_row(fail_then: Runner, tmp_path: Path) -> None:
+    rows: list[Any] = [entity(key) for key in range(12)]
+    rows[2]["id"] = "x"
+    skip = {"entities": rows, "on_reject": "skip", "rejects_path": str(tmp_path)}
+    outputs, keys, _ = fail_then(skip, skip)
+    assert keys == [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]  # the first request went off after the reject was known
+    assert counts(outputs) == [12, 11, 0, 0]
+    assert outputs["rejected_count"] == 1
+    assert json.loads(Path(outputs["rejects_path"]).read_text())["$reject"]["position"] == "[2]"
+
+
+CHANGES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "a row": lambda _: {"entities": [entity(key) for key in (*range(9), 99)]},
+    "field_map": lambda _: {"field_map": {"debug": None}},
+    "collection": lambda _: {"collection_name": "other"},
+    "database": lambda _: {"db_name": "other"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_has_changed_starts_over(
+    fail_then: Runner, tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = {"entities": [entity(key) for key in range(10)]}
+    outputs, keys, _ = fail_then(first, first | CHANGES[change](tmp_path))
+    assert len(keys) == 10
+    assert outputs["resumed_count"] == 0
+
+
+def test_a_changed_file_starts_over(fail_then: Runner, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+
+    lines = "".join(json.dumps(entity(key)) + "\n" for key in range(10))
+    path.write_text(lines)
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - 1))
+    store_outputs = fail_then({"files": str(path)}, {"files": touched(path)})
+    assert store_outputs[0]["resumed_count"] == 0
+    assert len(store_outputs[1]) == 10
+
+
+def touched(path: Path) -> Any:
+    """The path, of a file that is written anew when it is looked for."""
+
+    class Touched(type(path)):  # type: ignore[misc]
+        def is_dir(self) -> bool:
+            os.utime(self)
+            return False
+
+    return Touched(path)
+
+
+def test_a_schema_that_has_changed_starts_over(server: ScriptedServer, fail_then: Runner) -> None:
+    server.script(DESCRIBE, described(), described("VarChar"), described("VarChar"))
+    rows = [entity(key) for key in range(10)]
+    with pytest.raises(e.RowsRejectedError, match="must be a str"):
+        fail_then({"entities": rows}, {"entities": rows})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"return_ids": True}, "with return_ids, it needs the keys of all rows"),
+        ({"entities": (entity(key) for key in range(3))}, "this source cannot be told from another one"),
+        ({"entities": [entity(2**70)]}, "this source cannot be told from another one"),
+    ],
+)
+def test_why_a_retry_would_start_over(
+    upsert: Callable[..., MilvusRestUpsertOperator],
+    arguments: dict[str, Any],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = Store()
+    with suppress(e.RowsRejectedError):
+        upsert(**{"entities": [entity(1)]} | arguments).execute({"task_state_store": store, "ti": Instance()})
+    assert f"A retry would start over: {reason}" in "".join(capsys.readouterr())
+    assert not store
+
+
+def test_before_airflow_3_3(
+    upsert: Callable[..., MilvusRestUpsertOperator], capsys: pytest.CaptureFixture[str]
+) -> None:
+    upsert(entities=[entity(1)]).execute({"ti": Instance()})
+    assert "this Airflow keeps no state between tries" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("broken", ["get", "set", "delete"])
+def test_a_store_that_does_not_work_is_no_failure(
+    upsert: Callable[..., MilvusRestUpsertOperator],
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no database")
+
+    monkeypatch.setattr(Store, broken, fail)
+    outputs = upsert(entities=[entity(key) for key in range(5)]).execute(
+        {"task_state_store": Store(), "ti": Instance()}
+    )
+    assert outputs["upsert_count"] == 5
+    assert "The task's state store does not work, so a retry may start over: no database" in "".join(
+        capsys.readouterr()
+    )
+
+
+@pytest.fixture(autouse=True)
+def save_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint._SECONDS", 0)
