@@ -1,6 +1,7 @@
 # make demo       install, start a real Milvus, run an example DAG, show what it wrote
 # make test       install, check, test: within 10 minutes on 2 cores
 # make test-all   the same, and what takes longer: all that CI runs
+# make bench      measure it, side by side with other ways: about 15 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export AIRFLOW_HOME := $(CURDIR)/.airflow
@@ -10,7 +11,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
 
-.PHONY: demo test test-all lint install lock clean
+.PHONY: demo test test-all bench lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -20,6 +21,11 @@ test: install lint
 
 test-all: install lint
 	$(RUN) -m pytest
+
+bench: install
+	$(RUN) benchmarks/upsert.py --json benchmarks/results/upsert.json
+	$(RUN) benchmarks/client.py --json benchmarks/results/client.json
+	$(RUN) benchmarks/plot.py
 
 lint: install
 	$(RUN) -m ruff format --check .

@@ -1,0 +1,62 @@
+"""A server that reads upserts and acknowledges them at once: what is measured against it is the client alone.
+
+    python benchmarks/sink.py    prints its URL; ends when its standard input does
+
+It describes every collection as that of ``data.py``, and counts rows by the ``{`` that its rows begin with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from data import DIM
+
+FIELDS = [
+    {"name": "id", "type": "Int64", "primaryKey": True},
+    {"name": "title", "type": "VarChar(200)", "primaryKey": False},
+    {"name": "vector", "type": f"FloatVector({DIM})", "primaryKey": False},
+]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        self._answer({"enableDynamicField": False, "fields": FIELDS})
+
+    def do_POST(self) -> None:
+        left = int(self.headers["Content-Length"])
+        rows = -1  # the envelope has one too
+        while left:
+            chunk = self.rfile.read1(min(left, 2**18))
+            rows += chunk.count(b"{")
+            left -= len(chunk)
+        self._answer({"upsertCount": rows, "upsertIds": [0] * rows})
+
+    def _answer(self, data: object) -> None:
+        body = json.dumps({"code": 200, "data": data}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def main() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
