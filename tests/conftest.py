@@ -38,7 +38,13 @@ from tests.servers import ScriptedServer  # noqa: E402
 pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Airflow's logs and database of the whole session must hold none of the secrets that tests use."""
+    files = [path for path in HOME.rglob("*") if path.is_file()]
+    leaks = [str(path) for path in files if b"hunter2" in path.read_bytes()]
+    print(f"\nSecrets in {len(leaks)} of the {len(files)} files that Airflow has written {leaks}")
+    if leaks:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     shutil.rmtree(HOME, ignore_errors=True)
 
 
