@@ -211,8 +211,13 @@ class MilvusRestHook(BaseHook):
             check_field_map(field_map)
             source = rows if isinstance(rows, FileRows) else _entities(rows)
             pace = self._pace = Pace(_seconds(retry_budget), concurrency, self.log.warning)
-            pace.stopped = self._stopped
-            schema = pace.call(lambda: self.describe_collection(collection_name, db_name))
+            if self._stopped:
+                pace.interrupt()
+            self._describing = True
+            try:
+                schema = pace.call(lambda: self.describe_collection(collection_name, db_name))
+            finally:
+                self._describing = False
             if checkpoint:
                 settings = self.get_conn().settings
                 checkpoint.bind(settings.base_url, schema.model_dump(mode="json"), dict(field_map or {}))
@@ -246,7 +251,9 @@ class MilvusRestHook(BaseHook):
         """Let the :meth:`ingest` that runs end within some two seconds. Safe in a signal handler."""
         self._stopped = True
         if self._pace:
-            self._pace.stopped = True
+            self._pace.interrupt()
+        if self._describing and self._client:
+            self._client.abort()
 
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """A collection's fields, asked of the server anew.

@@ -145,11 +145,11 @@ class Lanes:
 
     def submit(self, number: int, rows: dict[Key, Pending]) -> None:
         """Send a batch; there must be a free lane."""
-        outcome = self.sending[number] = Outcome(number, rows)
-        if len(self._threads) < len(self.sending):
+        if len(self._threads) <= len(self.sending):
             thread = threading.Thread(target=self._run, name=f"milvus-rest-lane-{len(self._threads)}", daemon=True)
+            thread.start()  # may fail, where a container limits them
             self._threads.append(thread)
-            thread.start()
+        outcome = self.sending[number] = Outcome(number, rows)
         self._todo.put(outcome)
 
     def next(self, timeout: float | None = None) -> Outcome:

@@ -47,7 +47,13 @@ class Pace:
         self._failing_since: float | None = None
         self._not_before = 0.0
         self.stopped = False
-        """Once True, no request begins any more. No lock: a signal handler may set it."""
+        """Once True, no request begins any more."""
+        self.interrupted = False
+        """Whether that is because the task is to end at once."""
+
+    def interrupt(self) -> None:
+        """Let no request begin any more, and the run end. Takes no lock: a signal handler may call it."""
+        self.stopped = self.interrupted = True
 
     def call(self, send: Callable[[], T], on_retry: Callable[[], None] = lambda: None) -> T:
         """What ``send`` returns, sent again as long as that may help.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
 
-from airflow_provider_milvus_rest.exceptions import RowError, RowsRejectedError
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, excerpt
+from airflow_provider_milvus_rest.rows.fields import digits
+from airflow_provider_milvus_rest.rows.files import without_connection
 from airflow_provider_milvus_rest.rows.source import REJECT
 
 NAMED = 10
@@ -57,8 +60,9 @@ class Rejects:
         if self._file is None:
             return
         if self._stream is None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self._file.open("wb")
+            with self._writing():
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = self._file.open("wb")
         names = ("position", "key", "field", "reason", "code")
         reject = {name: getattr(error, name) for name in names}
         try:
@@ -69,12 +73,25 @@ class Rejects:
             text = json.dumps(row)
         except RecursionError:
             text = json.dumps({REJECT: reject | {"raw": "(nested too deeply to be written here)"}})
-        self._stream.write(text.encode() + b"\n")
+        with self._writing():
+            self._stream.write(text.encode() + b"\n")
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        :raises InputError: it cannot be written; object stores say so only now.
+        """
         if self._stream is not None:
-            self._stream.close()
+            with self._writing():
+                self._stream.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever the storage's client raises
+            where = without_connection(str(self._file))
+            raise InputError(f"rejects_path: {where} cannot be written: {excerpt(str(error))}") from error
 
     def error(self, read_count: int) -> RowsRejectedError:
         """The error that names the first rejected rows and the totals."""
@@ -96,7 +113,9 @@ def _jsonable(value: Any) -> Any:
         return {str(name): _jsonable(member) for name, member in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_jsonable(member) for member in value]
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() < 10_000 else digits(value)
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return text if len(text) <= _MAX_RAW_CHARS else f"{text[:_MAX_RAW_CHARS]}…"

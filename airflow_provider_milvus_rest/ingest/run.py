@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import queue
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, StoppedError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
@@ -172,23 +175,25 @@ class Ingest:
             raise outcome.error
 
     def _check_stopped(self) -> None:
-        if self._pace.stopped and not self._rejects.failed:
+        if self._pace.interrupted:
             raise StoppedError("The run was stopped before everything was read and sent.")
 
     def _note(self, outcome: Outcome) -> None:
         self._report.request_count += outcome.requests
         self._report.retry_count += outcome.retries
         self._report.bytes_sent += outcome.bytes_sent
-        self._report.upsert_count += outcome.acknowledged
-        self._report.duplicate_count -= outcome.reinstated
-        self._open += outcome.reinstated - outcome.acknowledged
+        # Read once: a lane that was left behind may go on counting.
+        acknowledged, reinstated, refused = outcome.acknowledged, outcome.reinstated, list(outcome.refused)
+        self._report.upsert_count += acknowledged
+        self._report.duplicate_count -= reinstated
+        self._open += reinstated - acknowledged
         if self._report.upsert_ids is not None:
             self._ids[outcome.number] = outcome.ids
-        for row, error in outcome.refused:
+        for row, error in refused:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
             self._reject(self._encoder.decode(row.text), reject)
-        if outcome.acknowledged == len(outcome.rows) and not outcome.refused:
+        if acknowledged == len(outcome.rows) and not refused:
             self._settle(outcome.number)
         if outcome.too_large:
             self._batch.limit(outcome.too_large // 2)
@@ -212,20 +217,28 @@ class Ingest:
 
     def _finish(self, patience: float | None) -> None:
         """Count what is still on its way, and what was never sent, as unconfirmed."""
-        deadline = None if patience is None else time.monotonic() + patience
-        try:
-            while self._lanes.sending:
-                self._note(self._lanes.next(deadline and max(0.0, deadline - time.monotonic())))
-        except queue.Empty:
+        deadline = math.inf if patience is None else time.monotonic() + patience
+        interrupted = 0.0
+        while self._lanes.sending and time.monotonic() < deadline:
+            with suppress(queue.Empty):
+                self._note(self._lanes.next(_TICK))
+            if self._pace.interrupted:
+                interrupted = interrupted or time.monotonic()
+                deadline = min(deadline, interrupted + _STOP_SECONDS)
+        if self._lanes.sending:
             self._client.abort()  # so that no thread is left waiting for an answer
-            for outcome in self._lanes.sending.values():
-                self._note(outcome)
-        finally:
-            self._lanes.close(1)
-            if self._checkpoint:
-                self._checkpoint.reached(*self._reached, now=True)
-            self._report.unconfirmed_count += self._open
-            if self._report.upsert_ids is not None:
-                self._report.upsert_ids += [key for number in sorted(self._ids) for key in self._ids[number]]
+        for outcome in self._lanes.sending.values():
+            self._note(outcome)
+        self._lanes.close(1)
+        if self._checkpoint:
+            self._checkpoint.reached(*self._reached, now=True)
+        self._report.unconfirmed_count += self._open
+        if self._report.upsert_ids is not None:
+            self._report.upsert_ids += [key for number in sorted(self._ids) for key in self._ids[number]]
+        self._report.rejects_path = self._rejects.path
+        failed = sys.exc_info()[1] is not None
+        try:
             self._rejects.close()
-            self._report.rejects_path = self._rejects.path
+        except InputError:
+            if not failed:  # else what the run failed with matters more
+                raise

@@ -49,7 +49,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         list of them, on the worker or, as a URI (``s3://bucket/embeddings/*.jsonl``), on any storage of which Airflow
         has an ``ObjectStoragePath``. JSON Lines (``.jsonl``, ``.ndjson``), CSV, Parquet and Arrow (``.arrow``,
         ``.feather``; both need pyarrow) are streamed; ``.json`` holds an array of objects, or one, and is read whole;
-        what fsspec can uncompress by its suffix (``.jsonl.gz``, ``.bz2``, ``.xz``, …) is. (templated)
+        text may be compressed (``.jsonl.gz``, ``.bz2``, ``.xz``, ``.lzma``). (templated)
     :param file_format: what the files are, if their suffixes do not say: ``"jsonl"``, ``"json"``, ``"csv"``,
         ``"parquet"`` or ``"arrow"``.
     :param source_conn_id: the Airflow connection of the storage, for ``files`` that are URIs. (templated)
@@ -133,7 +133,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.rejects_path = rejects_path
         self.return_ids = return_ids
         self.milvus_rest_conn_id = milvus_rest_conn_id
-        self._consumed = False
+        self._consumed = self._killed = False
         # A template field would do this by itself, and render a copy of every vector into the database.
         for reference in _references(entities):
             XComArg.apply_upstream_relationship(self, reference)
@@ -146,12 +146,15 @@ class MilvusRestUpsertOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Upsert everything; the outputs."""
         report = IngestReport(upsert_ids=[] if self.return_ids else None)
+        hook = self.hook
+        if self._killed:  # perhaps while the hook was made
+            hook.stop()
         try:
             with final_errors():
                 rows = self._rows(context)
                 rejects_file = self._rejects_file(context)
                 checkpoint = self._checkpoint(context, rows)
-            self.hook.ingest(
+            hook.ingest(
                 self.collection_name,
                 rows,
                 db_name=self.db_name,
@@ -170,13 +173,15 @@ class MilvusRestUpsertOperator(BaseOperator):
             self._push(context, report.outputs())  # a return value would never get there
             raise
         finally:
-            self.hook.close()
+            hook.close()
+            self._killed = False
         if not report.read_count:
             self.log.info("There was nothing to upsert: the source has no rows.")
         return report.outputs()
 
     def on_kill(self) -> None:
         """Let :meth:`execute` end: Airflow calls this when the task is to stop, and kills it 5 s later."""
+        self._killed = True
         self.hook.stop()
 
     def _checkpoint(self, context: Context, rows: Any) -> Checkpoint | None:

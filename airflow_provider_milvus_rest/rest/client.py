@@ -306,7 +306,7 @@ def _retry_after(header: str | None) -> float | None:
         return None
     try:
         return max(0.0, float(header) if header.strip().isdecimal() else _until(header))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

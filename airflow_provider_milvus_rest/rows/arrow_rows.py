@@ -109,7 +109,7 @@ def _entities(batches: Iterable[pa.RecordBatch], columns: Columns) -> Iterator[d
         dynamic = [name for name in names if name not in columns]
         for start in range(0, whole.num_rows, _ROWS):
             batch = whole.slice(start, _ROWS)
-            values = [_values(batch.column(name), name in vectors) for name in names]
+            values = [_values(name, batch.column(name), name in vectors) for name in names]
             for row in zip(*values, strict=True):
                 entity = dict(zip(names, row, strict=True))
                 for name in dynamic:
@@ -118,7 +118,7 @@ def _entities(batches: Iterable[pa.RecordBatch], columns: Columns) -> Iterator[d
                 yield entity
 
 
-def _values(array: pa.Array, is_vector: bool) -> Any:
+def _values(name: str, array: pa.Array, is_vector: bool) -> Any:
     """The values of a column, one for each row; a vector as an array, if it has no nulls."""
     pa = _pyarrow()
     if isinstance(array, pa.ExtensionArray):
@@ -133,7 +133,10 @@ def _values(array: pa.Array, is_vector: bool) -> Any:
                 return flat.reshape(len(array), kind.list_size)
             ends = itertools.accumulate(array.value_lengths().to_pylist(), initial=0)
             return [flat[start:end] for start, end in itertools.pairwise(ends)]
-    return array.to_pylist(maps_as_pydicts="strict")
+    try:
+        return array.to_pylist(maps_as_pydicts="strict")
+    except (ValueError, KeyError, OverflowError) as error:  # a date out of range, a key twice, no UTF-8, …
+        raise InputError(f"column {name!r} holds what Python has no value for: {excerpt(str(error))}") from None
 
 
 @contextmanager

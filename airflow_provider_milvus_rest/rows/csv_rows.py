@@ -86,7 +86,7 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
         return int(cell) if _INTEGER.fullmatch(cell) and len(cell) < 100 else cell or None
 
     def number(cell: str) -> Any:
-        return float(cell) if _NUMBER.fullmatch(cell) else cell or None
+        return float(cell) if _NUMBER.fullmatch(cell) and not _INTEGER.fullmatch(cell) else integer(cell)
 
     def boolean(cell: str) -> Any:
         return _BOOLS.get(cell, cell) if cell else None

@@ -69,6 +69,14 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biuf" else value
 
 
+def digits(value: int) -> str:
+    """An int for a message; Python itself writes none of more than 4,300 digits."""
+    try:
+        return excerpt(str(value), 40)
+    except ValueError:
+        return f"an int of {value.bit_length()} bits"
+
+
 def float_text(value: float) -> bytes:
     """The shortest text that reads back to ``value``, always with a dot: without one, Milvus takes it for an int64."""
     return _dotted(float.__repr__(value))
@@ -87,7 +95,7 @@ def integer(bits: int) -> Check:
         if type(value) is not int and type(value := plain(value)) is not int:
             raise _not(f"an int (Int{bits})", value)
         if not low <= value <= high:
-            raise refuse(f"{excerpt(str(value), 40)} is not within Int{bits}, {low} to {high}")
+            raise refuse(f"{digits(value)} is not within Int{bits}, {low} to {high}")
         return b"%d" % value
 
     return check
@@ -126,7 +134,7 @@ def _number(value: Any, expected: str) -> float:
         except OverflowError:
             exact = math.inf
         if exact != value:
-            raise refuse(f"{excerpt(str(value), 40)} has more digits than {expected} holds")
+            raise refuse(f"{digits(value)} has more digits than {expected} holds")
         return exact
     if not isinstance(value, float):
         raise _not(expected, value)
@@ -155,6 +163,8 @@ def float_vector(dim: int) -> Check:
 
     def check(value: Any) -> bytes:
         if isinstance(value, np.ndarray):
+            if isinstance(value, np.ma.MaskedArray):
+                raise refuse("must be an array without a mask; fill it or leave the row out")
             if value.dtype.kind not in "fiu":
                 raise refuse(f"must be an array of numbers, not of {value.dtype}")
             numbers = value
@@ -274,9 +284,7 @@ def json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> by
         return boolean(value)
     if isinstance(value, int):
         if not (-int_limit <= value <= min(int_limit, 2**63 - 1)):
-            raise refuse(
-                f"{at}{excerpt(str(value), 40)} is an int that Milvus does not keep exactly here; make it a str"
-            )
+            raise refuse(f"{at}{digits(value)} is an int that Milvus does not keep exactly here; make it a str")
         return b"%d" % value
     if isinstance(value, float):
         return float_text(_finite(value, at))

@@ -6,14 +6,16 @@ the function that makes them.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from fsspec.compression import compr
 from fsspec.utils import infer_compression
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
@@ -37,6 +39,11 @@ _MAGIC = frozenset("*?[")
 _CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 
 
+def without_connection(path: str) -> str:
+    """A path or URI without the connection or the credentials in it."""
+    return _CONNECTION.sub("", path)
+
+
 class Part(BaseModel):
     """A file, or what of it one task is to read: bytes ``start`` to ``end``, or row groups ``start`` to ``end``.
 
@@ -58,6 +65,49 @@ class Part(BaseModel):
         return not self.start and self.end is None
 
 
+class _Streams(io.RawIOBase):
+    """Streams of bz2 or xz, one after the other, all of them whole: Python's own readers take no notice of a damaged
+    one behind a good one.
+    """
+
+    def __init__(self, raw: BinaryIO, make: Callable[[], Any]) -> None:
+        self._raw = raw
+        self._make = make
+        self._decoder: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            rest = b""
+            if self._decoder is None or self._decoder.eof:
+                rest = self._decoder.unused_data if self._decoder else b""
+                rest = (rest or self._raw.read(_BUFFER_BYTES)).lstrip(b"\0")  # xz may be padded
+                if not rest:
+                    return 0
+                self._decoder = self._make()
+            elif self._decoder.needs_input and not (rest := self._raw.read(_BUFFER_BYTES)):
+                raise EOFError("the file is cut short")
+            data = self._decoder.decompress(rest, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _xz(raw: BinaryIO) -> io.RawIOBase:
+    return _Streams(raw, lzma.LZMADecompressor)
+
+
+# zstandard's reader takes a file that is cut short for a whole one, and of a zip fsspec reads the first member alone.
+_OPENERS: dict[str | None, Callable[[BinaryIO], Any]] = {
+    "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
+    "bz2": lambda raw: _Streams(raw, bz2.BZ2Decompressor),
+    "xz": _xz,
+    "lzma": _xz,
+}
+
+
 @dataclass(frozen=True)
 class File:
     """One file to read. ``name`` is its path or URI without connection or credentials; ``format`` is one of
@@ -74,11 +124,11 @@ class File:
     def of(cls, path: Any, file_format: str | None = None, part: Part | None = None) -> File:
         """The file at a ``pathlib.Path`` or an ``ObjectStoragePath``."""
         compression = infer_compression(path.name)
-        if compression == "zip":  # of an archive, fsspec would read the first member alone
+        if compression not in _OPENERS:
             compression = None
         plain = path.name.rpartition(".")[0] if compression else path.name
         found = file_format or _FORMAT_OF.get(Path(plain).suffix.lower())
-        return cls(path, _CONNECTION.sub("", str(path)), found, compression, part or Part(path=str(path)))
+        return cls(path, without_connection(str(path)), found, compression, part or Part(path=str(path)))
 
     def open(self) -> tuple[BinaryIO, BinaryIO]:
         """The content, uncompressed, and the stream below it, whose ``tell()`` says how much of the file was read."""
@@ -88,7 +138,7 @@ class File:
             raw = io.BufferedReader(self.path.open("rb"), _BUFFER_BYTES)
         if not self.compression:
             return raw, raw
-        return cast("BinaryIO", io.BufferedReader(compr[self.compression](raw, mode="rb"), _BUFFER_BYTES)), raw
+        return cast("BinaryIO", io.BufferedReader(_OPENERS[self.compression](raw), _BUFFER_BYTES)), raw
 
     def size(self) -> int:
         """Bytes of the file, as they are stored."""
@@ -135,7 +185,7 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
     text = part.path if part else item
     if not (isinstance(text, str) and text.strip()) and not hasattr(text, "open"):
         raise InputError(f"files: a path must be a non-empty str or Path, not {type(text).__name__} {text!r:.60}")
-    name = _CONNECTION.sub("", str(text))
+    name = without_connection(str(text))
     readable = ", ".join(_FORMAT_OF)
 
     def path_of(text: str) -> Any:

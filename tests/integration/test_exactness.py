@@ -493,7 +493,7 @@ def test_rows_that_only_the_server_refuses_are_found(
     rows = [entity(key, "too long a text" if key in spoiled else "text") for key in range(10_000)]
     report = ingest(rows, Rejects(tmp_path / "rejects.jsonl"))
     rejects = [json.loads(line)["$reject"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
-    assert [reject["key"] for reject in rejects] == spoiled
+    assert sorted(reject["key"] for reject in rejects) == spoiled  # in the order in which the lanes found them
     assert {reject["code"] for reject in rejects} == {1100}
     assert "exceeds max length" in rejects[0]["reason"]
     assert (report.read_count, report.upsert_count, report.rejected_count) == (10_000, 9_990, 10)

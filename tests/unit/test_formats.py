@@ -257,6 +257,7 @@ GOOD = {"id": "1", "vector": '"[0.5, 1]"', "text": "x", "real": "0.5", "flag": "
         ({"text": "\udcff"}, "field 'text' is not UTF-8"),
         ({"real": "1e-7"}, {"real": 1e-7}),
         ({"real": "5"}, {"real": 5.0}),
+        ({"real": "9007199254740993"}, "has more digits than a float (Double) holds"),
         ({"real": "nan"}, "must be a float (Double), not str 'nan'"),
         ({"real": "1e999"}, "is inf, which is no finite number"),
         ({"flag": "False"}, {"flag": False}),

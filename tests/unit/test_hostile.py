@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
@@ -30,7 +31,7 @@ from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
-from airflow_provider_milvus_rest.rows.readers import FileRows
+from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 
 SCHEMA = CollectionSchema(
@@ -269,6 +270,66 @@ def test_files_that_change_while_they_are_read(tmp_path: Path) -> None:
         first = next(iterator)
         change()
         assert len([first, *iterator]) == rows
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz"])
+def test_a_compressed_file_is_read_whole_or_not_at_all(suffix: str, tmp_path: Path) -> None:
+    compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[suffix]
+    path, one = tmp_path / f"a.jsonl.{suffix}", compress(lines())
+    for content, count in ((one, 40), (one + one, 80), (b"", 0), (compress(b""), 0), (one + compress(b"") + one, 80)):
+        path.write_bytes(content)
+        assert len(list(FileRows(find_files(path)).rows({}))) == count
+    for content in (one[:-1], one + one[:-4], one + b"X" + one[1:], one + b"junk", one + one[: len(one) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(e.InputError, match=rf"a\.jsonl\.{suffix}: damaged"):
+            list(FileRows(find_files(path)).rows({}))
+
+
+def test_what_cannot_be_read_whole_for_certain_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.zst").touch()
+    with pytest.raises(e.InputError, match="the suffix is not one of"):
+        find_files(tmp_path / "a.jsonl.zst")
+
+
+def test_rows_in_memory_that_python_itself_cannot_write(tmp_path: Path) -> None:
+    rows = [ROWS[0], ROWS[1] | {"n": 10**5000}, ROWS[2] | {"id": 10**5000}, ROWS[3] | {"n": [10**5000]}, ROWS[4]]
+    rows.append(ROWS[5] | {"vector": np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[0, 1, 0, 0])})
+    store, report = Store(), IngestReport()
+    Ingest(
+        store,  # type: ignore[arg-type]
+        SCHEMA,
+        RowEncoder(SCHEMA),
+        report,
+        Rejects(tmp_path / "rejects.jsonl"),
+        pace=Pace(0, 4),
+    ).run(Entities(rows))
+    assert [row["id"] for row in store.rows] == [0, 4]
+    rejects = [json.loads(line)["$reject"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+    assert [reject["field"] for reject in rejects] == ["n", "id", "n", "vector"]
+    assert "an int of 16610 bits" in rejects[0]["reason"]
+
+
+def test_arrow_values_that_python_has_not(tmp_path: Path) -> None:
+    columns = {
+        "date": pa.array([10**9], pa.date32()),
+        "map": pa.array([[("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64())),
+    }
+    for name, column in columns.items():
+        table = pa.table({"id": [1], name: column})
+        with pytest.raises(e.InputError, match=f"column '{name}' holds what Python has no value for"):
+            list(Entities(table).rows({}))
+        pq.write_table(table, tmp_path / "a.parquet")
+        with pytest.raises(e.InputError, match=f"column '{name}'"):
+            list(FileRows(find_files(tmp_path)).rows({}))
+
+
+def test_a_rejects_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "a.jsonl").write_text("{\n")
+    _, report, error = ingest(tmp_path / "a.jsonl", tmp_path / "file" / "rejects.jsonl")
+    assert isinstance(error, e.InputError)
+    assert f"rejects_path: {tmp_path}/file/rejects.jsonl cannot be written" in str(error)
+    assert report.read_count == 1
 
 
 def test_symlink_loops(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def test_an_outage_may_last_as_long_as_the_budget(
     begin = clock.now
     with pytest.raises(error, match=r"^down( Tried \d+ times in \d+ s\.)?$"):
         pace.call(failing(error("down")))
-    assert seconds * 0.4 <= clock.now - begin <= seconds
+    longest_wait = 15
+    assert seconds - longest_wait <= clock.now - begin <= seconds
 
 
 def test_each_acknowledged_request_begins_a_new_budget(clock: Any) -> None:
@@ -119,7 +120,7 @@ def test_stop_ends_the_waiting() -> None:
     for thread in threads:
         thread.start()
     time.sleep(0.3)
-    pace.stopped = True
+    pace.interrupt()
     for thread in threads:
         thread.join(2)
     assert [type(error) for error in raised] == [e.StoppedError] * 3
@@ -162,9 +163,10 @@ def test_lanes_speed_up_again(clock: Any) -> None:
     [
         ("3", 3),
         ("0", 0),
-        (formatdate(time.time() + 1000, usegmt=True), 1000),
+        (formatdate(time.time() + 100_000, usegmt=True), 100_000),
         ("soon", None),
         ("-5", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         (None, None),
     ],
 )
@@ -173,7 +175,7 @@ def test_retry_after(server: ScriptedServer, header: str | None, seconds: float 
     with MilvusRestClient(ConnectionSettings.from_connection(host=server.url)[0]) as client:
         with pytest.raises(e.OverloadedError) as caught:
             client.describe_collection("docs")
-    assert caught.value.retry_after == (pytest.approx(seconds, abs=500) if seconds else seconds)
+    assert caught.value.retry_after == (pytest.approx(seconds, abs=50_000) if seconds else seconds)
 
 
 @pytest.mark.parametrize("budget", [-1, float("nan"), float("inf"), "2m", True, None, timedelta(seconds=-5)])

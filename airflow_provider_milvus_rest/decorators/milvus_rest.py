@@ -1,0 +1,78 @@
+"""``@task.milvus_rest_upsert``: a function whose entities go to Milvus, and not through XCom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
+
+from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.hooks.milvus_rest import final_errors
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, TaskDecorator
+
+_OF_FILES = ("files", "file_format", "source_conn_id")
+
+
+class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOperator):
+    """Calls a function and upserts what it returns or yields.
+
+    :param python_callable: returns what the operator takes as ``entities``, or yields entities, which are upserted
+        while they come. Airflow's context variables are handed to it as to a function of ``@task``.
+    :param op_args: its positional arguments. (templated)
+    :param op_kwargs: its keyword arguments. (templated)
+
+    The other parameters are those of
+    :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`, but for the files.
+    """
+
+    custom_operator_name: ClassVar[str] = "@task.milvus_rest_upsert"
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(field for field in MilvusRestUpsertOperator.template_fields if field not in _OF_FILES),
+    )
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        with final_errors():
+            if found := [name for name in ("entities", *_OF_FILES) if name in kwargs]:
+                raise InputError(f"@task.milvus_rest_upsert takes no {found[0]}: the function gives the entities")
+        super().__init__(
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=op_kwargs,
+            entities=(),  # until it is called
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Call the function, and upsert everything; the outputs."""
+        arguments = {**context, **self.op_kwargs}
+        keywords = determine_kwargs(self.python_callable, self.op_args, arguments)
+        self.entities = self.python_callable(*self.op_args, **keywords)
+        self._consumed = False
+        return MilvusRestUpsertOperator.execute(self, context)
+
+
+def milvus_rest_upsert_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """Make a task of a function that returns or yields entities; its outputs are the counts.
+
+    :param python_callable: the function, where the decorator is used without arguments.
+    :param kwargs: the operator's parameters.
+    """
+    # By the operator's own default, `f()["upsert_count"]` would find nothing: the factory decides when it is parsed.
+    return task_decorator_factory(
+        python_callable=python_callable,
+        multiple_outputs=kwargs.pop("multiple_outputs", True),
+        decorated_operator_class=MilvusRestUpsertDecoratedOperator,
+        **kwargs,
+    )
