@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOOK = "airflow_provider_milvus_rest.hooks.milvus_rest"
+_DECORATOR = "airflow_provider_milvus_rest.decorators.milvus_rest"
 _OPERATOR = "airflow_provider_milvus_rest.operators.milvus_rest"
 
 
@@ -26,6 +27,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": integration, "python-modules": [_HOOK]}],
         "operators": [{"integration-name": integration, "python-modules": [_OPERATOR]}],
+        "task-decorators": [{"name": "milvus_rest_upsert", "class-name": f"{_DECORATOR}.milvus_rest_upsert_task"}],
         "connection-types": [
             {
                 "connection-type": "milvus_rest",

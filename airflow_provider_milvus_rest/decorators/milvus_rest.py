@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
+from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.milvus_rest import final_errors
@@ -56,11 +57,22 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Call the function, and upsert everything; the outputs."""
-        arguments = {**context, **self.op_kwargs}
-        keywords = determine_kwargs(self.python_callable, self.op_args, arguments)
+        keywords = _keywords(self.python_callable, len(self.op_args), {**context, **self.op_kwargs})
         self.entities = self.python_callable(*self.op_args, **keywords)
+        if self.entities is None:
+            with final_errors():
+                raise InputError("entities: the function returned None; for no rows it has to return an empty list")
         self._consumed = False
         return MilvusRestUpsertOperator.execute(self, context)
+
+
+def _keywords(function: Callable[..., Any], positional: int, available: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``available`` a function takes, beside so many positional arguments."""
+    parameters = list(inspect.signature(function).parameters.values())
+    taken = {parameter.name for parameter in parameters[:positional]}
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        taken |= available.keys() - {parameter.name for parameter in parameters}
+    return {name: value for name, value in available.items() if name not in taken}
 
 
 def milvus_rest_upsert_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

@@ -39,13 +39,14 @@ STARTS = (
     "pip install '.[local]'",
     "python -m airflow_provider_milvus_rest.testing\n",
     "from pymilvus import",
-    "from airflow.sdk import dag, task",
+    "from airflow.sdk import dag, task  #",
     f'{CONNECTION}\'{{\n  "conn_type": "milvus_rest", "host"',
     f"{CONNECTION}'milvus-rest://https://root",
     f'{CONNECTION}\'{{\n  "conn_type": "milvus_rest",\n',
     "MilvusRestUpsertOperator(",
     "Collection docs: read",
     "from airflow.sdk import task ",
+    "from airflow.sdk import dag, task as",
     '{"id": 7777',
     "make bench",
     "from airflow_provider_milvus_rest.hooks",
@@ -90,12 +91,22 @@ def docs(milvus_connection: MilvusAddress) -> Iterator[MilvusClient]:
 @PLAIN
 def test_the_first_dag(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
-    (tmp_path / "upsert_docs.py").write_text(block("from airflow.sdk import dag, task"))
+    (tmp_path / "upsert_docs.py").write_text(block("from airflow.sdk import dag, task  #"))
     done = subprocess.run([AIRFLOW, "dags", "test", "upsert_docs"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("^3 rows upserted$", done.stdout, re.MULTILINE)
     rows = docs.query("docs", filter="id >= 0", output_fields=["title"], consistency_level="Strong")
     assert [row["title"] for row in rows] == ["document 1", "document 2", "document 3"]
+
+
+@PLAIN
+def test_the_decorator(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
+    (tmp_path / "embed_docs.py").write_text(block("from airflow.sdk import dag, task as"))
+    done = subprocess.run([AIRFLOW, "dags", "test", "embed_docs"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    count = docs.query("docs", filter="", output_fields=["count(*)"], consistency_level="Strong")
+    assert count[0]["count(*)"] == 3000
 
 
 @PLAIN

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_milvus_rest import exceptions as e
+from tests.servers import UPSERT, ScriptedServer
+
+
+@pytest.fixture(autouse=True)
+def connection(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+
+
+def entity(key: int, text: str = "x") -> dict[str, Any]:
+    return {"id": key, "vector": [0.5] * 4, "text": text}
+
+
+def run(function: Any, *arguments: Any, context: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    with DAG("dag", schedule=None):
+        decorated = task.milvus_rest_upsert(task_id="embed", collection_name="docs", retry_budget=0, **options)(
+            function
+        )
+        output = decorated(*arguments)
+    outputs: dict[str, Any] = output.operator.execute(context or {})
+    return outputs
+
+
+def sent(server: ScriptedServer) -> list[int]:
+    return [row["id"] for request in server.sent_to(UPSERT) for row in request.json["data"]]
+
+
+def test_what_it_returns_is_upserted(server: ScriptedServer) -> None:
+    assert run(lambda: [entity(1), entity(2)])["upsert_count"] == 2
+    assert run(lambda: entity(3))["upsert_count"] == 1
+    assert run(lambda: [])["upsert_count"] == 0
+    assert sent(server) == [1, 2, 3]
+
+
+def test_what_it_yields_is_upserted_while_it_comes(server: ScriptedServer) -> None:
+    seen = []
+
+    def embed(count: int) -> Iterator[dict[str, Any]]:
+        for key in range(count):
+            seen.append(len(server.sent_to(UPSERT)))
+            yield entity(key)
+
+    assert run(embed, 50, batch_size=5, concurrency=1)["upsert_count"] == 50
+    assert sent(server) == [*range(50)]
+    assert seen[-1] > 3
+
+
+def test_it_gets_the_context_and_its_arguments(server: ScriptedServer) -> None:
+    def embed(key: int, *, ds: str, params: Any = None) -> list[dict[str, Any]]:
+        return [entity(key, ds)]
+
+    run(embed, 7, context={"ds": "2026-01-01", "params": {}, "other": 1})
+    assert server.sent_to(UPSERT)[0].json["data"] == [entity(7, "2026-01-01")]
+
+    def everything(key: int, **context: Any) -> dict[str, Any]:
+        return entity(key, context["ds"] + str(len(context)))
+
+    run(everything, 8, context={"ds": "2026-01-01", "other": 1})
+    assert server.sent_to(UPSERT)[1].json["data"] == [entity(8, "2026-01-012")]
+
+
+def test_a_generator_can_be_called_again(server: ScriptedServer) -> None:
+    def embed() -> Iterator[dict[str, Any]]:
+        yield entity(1)
+
+    with DAG("dag", schedule=None):
+        operator = task.milvus_rest_upsert(collection_name="docs")(embed)().operator
+    assert [operator.execute({})["upsert_count"] for _ in range(2)] == [1, 1]
+
+
+def test_outputs_by_name() -> None:
+    with DAG("dag", schedule=None):
+        outputs = task.milvus_rest_upsert(task_id="embed", collection_name="docs")(lambda: [])()
+        assert outputs["upsert_count"].key == "upsert_count"
+        assert outputs.operator.multiple_outputs
+
+
+@pytest.mark.parametrize("option", ["entities", "files", "file_format", "source_conn_id"])
+def test_options_that_make_no_sense(option: str) -> None:
+    with pytest.raises(e.InputError, match=f"takes no {option}: the function gives the entities"):
+        run(lambda: [], **{option: "x"})
+
+
+@pytest.mark.parametrize("value", [None, "text", 5])
+def test_what_is_no_entities(value: Any) -> None:
+    with pytest.raises(e.InputError, match="entities"):
+        run(lambda: value)
