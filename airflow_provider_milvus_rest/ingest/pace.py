@@ -18,12 +18,10 @@ RETRY_BUDGET = timedelta(minutes=2)
 _SHORT_SECONDS = 30.0
 """Of retries before the first answer of a run, so that a wrong host fails soon, and of what may not be the server's
 passing trouble (code 65535)."""
+TICK = 0.1
+"""Seconds after which who waits looks whether it was stopped."""
 _WAIT = wait_random_exponential(multiplier=0.25, max=15)
 """Seconds before a retry: exponential, with full jitter."""
-
-
-_TICK = 0.1
-"""Seconds after which who waits looks whether it was stopped."""
 
 
 class Pace:
@@ -107,7 +105,7 @@ class Pace:
                 if early <= 0 and self._sending < max(1, int(self._allowed)):
                     self._sending += 1
                     return
-                self._changed.wait(min(early, _TICK) if early > 0 else _TICK)
+                self._changed.wait(min(early, TICK) if early > 0 else TICK)
 
     def _leave(self, answered: bool) -> None:
         with self._changed:
@@ -134,7 +132,7 @@ class Pace:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._check()
-            time.sleep(min(left, _TICK))
+            time.sleep(min(left, TICK))
 
     def _check(self) -> None:
         if self.stopped:

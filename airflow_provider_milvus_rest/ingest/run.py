@@ -14,7 +14,7 @@ from airflow_provider_milvus_rest.exceptions import InputError, RowError, Stoppe
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Sender
-from airflow_provider_milvus_rest.ingest.pace import Pace
+from airflow_provider_milvus_rest.ingest.pace import TICK, Pace
 from airflow_provider_milvus_rest.ingest.progress import Progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
@@ -26,7 +26,6 @@ from airflow_provider_milvus_rest.rows.source import Row, Source
 BATCH_SIZE = 1000
 MAX_REQUEST_BYTES = 8 * 2**20
 CONCURRENCY = 4
-_TICK = 0.1
 _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
 
@@ -79,16 +78,14 @@ class Ingest:
             the length of a batch are still checked, so that the error can name more than one.
         :raises MilvusRestError: a request that fails ends the run; requests before it stay written.
         """
-        patience: float | None = _STOP_SECONDS
+        patience = _STOP_SECONDS
         try:
             self._read(source)
             self._drain()
             if self._rejects.failed:
                 raise self._rejects.error(self._report.read_count)
-        except StoppedError:
-            raise
         except Exception:
-            patience = None  # what is on its way is answered, or runs into the connection's timeouts
+            patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
             raise
         finally:
             self._pace.stopped = True
@@ -164,7 +161,7 @@ class Ingest:
         """Take note of what became of a batch. Raises what ended it."""
         while True:
             try:
-                outcome = self._lanes.next(_TICK)
+                outcome = self._lanes.next(TICK)
                 break
             except queue.Empty:
                 self._check_stopped()
@@ -215,16 +212,14 @@ class Ingest:
         self._report.rejected_count += 1
         self._open -= 1
 
-    def _finish(self, patience: float | None) -> None:
+    def _finish(self, patience: float) -> None:
         """Count what is still on its way, and what was never sent, as unconfirmed."""
-        deadline = math.inf if patience is None else time.monotonic() + patience
-        interrupted = 0.0
+        deadline = time.monotonic() + patience
         while self._lanes.sending and time.monotonic() < deadline:
+            if self._pace.interrupted and deadline == math.inf:
+                deadline = time.monotonic() + _STOP_SECONDS
             with suppress(queue.Empty):
-                self._note(self._lanes.next(_TICK))
-            if self._pace.interrupted:
-                interrupted = interrupted or time.monotonic()
-                deadline = min(deadline, interrupted + _STOP_SECONDS)
+                self._note(self._lanes.next(TICK))
         if self._lanes.sending:
             self._client.abort()  # so that no thread is left waiting for an answer
         for outcome in self._lanes.sending.values():

@@ -32,7 +32,7 @@ FORMATS = {
 }
 """What ``file_format`` may be, and the suffixes that say it."""
 _FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
-_CAN_BE_PARTED = (("jsonl", None, "bytes"), ("parquet", None, "row_groups"))
+_UNITS = {"jsonl": "bytes", "parquet": "row_groups"}
 _BUFFER_BYTES = 2**20
 """Lines of embeddings do not fit into Python's own buffer of 8 KiB, through which reading one takes 8 times as long."""
 _MAGIC = frozenset("*?[")
@@ -130,6 +130,11 @@ class File:
         found = file_format or _FORMAT_OF.get(Path(plain).suffix.lower())
         return cls(path, without_connection(str(path)), found, compression, part or Part(path=str(path)))
 
+    @property
+    def unit(self) -> str | None:
+        """In what it can be parted; None if it cannot."""
+        return None if self.compression else _UNITS.get(self.format or "")
+
     def open(self) -> tuple[BinaryIO, BinaryIO]:
         """The content, uncompressed, and the stream below it, whose ``tell()`` says how much of the file was read."""
         if isinstance(self.path, Path):
@@ -195,7 +200,7 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
         path = path_of(text) if isinstance(text, str) else text
         if part and path.is_file():
             found, missing = [File.of(path, file_format, part)], ""
-            if not part.is_whole and (found[0].format, found[0].compression, part.unit) not in _CAN_BE_PARTED:
+            if not part.is_whole and part.unit != found[0].unit:
                 raise InputError(f"{name} cannot be read in {part.unit}")
             if part.size not in (None, size := found[0].size()):
                 raise InputError(f"{name} has {size} bytes, but had {part.size} when it was parted: plan it anew")

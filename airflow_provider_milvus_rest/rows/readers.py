@@ -66,10 +66,9 @@ class FileRows:
                 yield from _READERS[file.format](file, columns, self._watch)
             except MilvusRestError:
                 raise
-            except (EOFError, zlib.error, lzma.LZMAError) as error:
-                raise InputError(f"damaged {file.compression}: {error}", position=file.name) from error
-            except Exception as error:  # whatever the storage's client raises
-                if file.compression and isinstance(error, OSError) and error.errno is None:
+            except Exception as error:  # whatever the storage's client raises, or a decompressor
+                not_the_storage = isinstance(error, OSError) and error.errno is None
+                if file.compression and (not_the_storage or isinstance(error, (EOFError, zlib.error, lzma.LZMAError))):
                     raise InputError(f"damaged {file.compression}: {error}", position=file.name) from error
                 reason = f"{type(error).__name__}: {excerpt(str(error))}"
                 raise SourceUnavailableError(f"reading stopped: {reason}", position=file.name) from error

@@ -29,9 +29,9 @@ def cut(files: Iterable[File], target_bytes: int) -> list[list[dict[str, Any]]]:
 def _parts(file: File, target_bytes: int) -> Iterator[tuple[Part, int]]:
     """A file's parts and their bytes."""
     path, size = file.part.path, file.size()
-    if not file.part.is_whole or file.compression or size <= target_bytes or file.format not in ("jsonl", "parquet"):
+    if not file.part.is_whole or not file.unit or size <= target_bytes:
         yield file.part.model_copy(update={"size": size}), min(size, file.length())
-    elif file.format == "jsonl":
+    elif file.unit == "bytes":
         count = -(-size // target_bytes)
         bounds = [size * index // count for index in range(count + 1)]
         for start, end in itertools.pairwise(bounds):
@@ -41,6 +41,6 @@ def _parts(file: File, target_bytes: int) -> Iterator[tuple[Part, int]]:
         first, held = 0, 0
         for group, held_by_group in enumerate([*groups, target_bytes]):
             if group > first and held + held_by_group > target_bytes:
-                yield Part(path=path, size=size, unit="row_groups", start=first, end=group), held
+                yield Part(path=path, size=size, unit=file.unit, start=first, end=group), held
                 first, held = group, 0
             held += held_by_group
