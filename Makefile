@@ -4,6 +4,11 @@
 # make bench      measure it, side by side with other ways: about 15 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# For `make test-all`: the oldest Airflow on the oldest Python, and the newest Python.
+PYTHON_OLDEST ?= $(call python,3.10)
+PYTHON_NEWEST ?= $(call python,3.13)
+python = $(or $(shell for python in python$(1) $(HOME)/.pyenv/versions/$(1).*/bin/python; do \
+	$$python -c '' 2> /dev/null && echo $$python && break; done),$(error make test-all needs Python $(1)))
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
@@ -19,8 +24,10 @@ demo: install
 test: install lint
 	$(RUN) -m pytest -m "not heavy"
 
-test-all: install lint
+test-all: install .venv-2.11/installed .venv-3.13/installed lint
 	$(RUN) -m pytest
+	.venv-2.11/bin/python -m pytest -m "not heavy"
+	.venv-3.13/bin/python -m pytest -m "not heavy" tests/unit tests/system/test_examples.py
 
 bench: install
 	$(RUN) benchmarks/upsert.py --json benchmarks/results/upsert.json
@@ -35,10 +42,20 @@ lint: install
 install: .venv/installed .airflow/airflow.db .airflow/env.sh
 
 .venv/installed: requirements/airflow-3.3.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --requirement requirements/airflow-3.3.txt
-	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(call environment,$(PYTHON))
+
+.venv-2.11/installed: requirements/airflow-2.11.txt pyproject.toml
+	$(call environment,$(PYTHON_OLDEST))
+
+.venv-3.13/installed: requirements/airflow-3.3.txt pyproject.toml
+	$(call environment,$(PYTHON_NEWEST))
+
+define environment
+	$(1) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+endef
 
 .airflow/airflow.db: .venv/installed
 	.venv/bin/airflow db migrate
@@ -52,9 +69,11 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 
 # Pins what pyproject.toml leaves open.
 lock:
-	uv pip compile --no-config --universal --python-version 3.11 --no-annotate --no-emit-index-url \
-		--custom-compile-command "make lock" --extra dev \
-		--output-file requirements/airflow-3.3.txt pyproject.toml requirements/airflow-3.3.in
+	$(LOCK) --python-version 3.11 -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
+	$(LOCK) --python-version 3.10 -o requirements/airflow-2.11.txt requirements/airflow-2.11.in
+
+LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock" --extra dev pyproject.toml
 
 clean:
-	rm -rf .venv .airflow
+	rm -rf .venv .venv-2.11 .venv-3.13 .airflow

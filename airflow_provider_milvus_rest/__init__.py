@@ -10,6 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+_ASSETS = "airflow_provider_milvus_rest.assets.milvus_rest"
 _HOOK = "airflow_provider_milvus_rest.hooks.milvus_rest"
 _DECORATOR = "airflow_provider_milvus_rest.decorators.milvus_rest"
 _OPERATOR = "airflow_provider_milvus_rest.operators.milvus_rest"
@@ -18,6 +19,14 @@ _OPERATOR = "airflow_provider_milvus_rest.operators.milvus_rest"
 def get_provider_info() -> dict[str, Any]:
     """What the ``apache_airflow_provider`` entry point hands to Airflow."""
     integration = "Milvus (REST)"
+    uris = [
+        {
+            "schemes": ["milvus"],
+            "handler": f"{_ASSETS}.sanitize_uri",
+            "factory": f"{_ASSETS}.create_asset",
+            "to_openlineage_converter": f"{_ASSETS}.convert_asset_to_openlineage",
+        }
+    ]
     return {
         "package-name": "airflow-provider-milvus-rest",
         "name": "Milvus (REST)",
@@ -28,6 +37,8 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": integration, "python-modules": [_HOOK]}],
         "operators": [{"integration-name": integration, "python-modules": [_OPERATOR]}],
         "task-decorators": [{"name": "milvus_rest_upsert", "class-name": f"{_DECORATOR}.milvus_rest_upsert_task"}],
+        "asset-uris": uris,
+        "dataset-uris": uris,  # what Airflow 2 reads
         "connection-types": [
             {
                 "connection-type": "milvus_rest",

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_milvus_rest.assets.milvus_rest import DEFAULT_DATABASE, collection_uri
 from airflow_provider_milvus_rest.exceptions import (
     ConnectionSettingsError,
     DataRefusedError,
@@ -271,6 +273,17 @@ class MilvusRestHook(BaseHook):
         with final_errors():
             return self.get_conn().list_collections(self._database(db_name))
 
+    def collection_uri(self, collection_name: str, db_name: str | None = None) -> str:
+        """A collection as an asset, ``milvus://host:port/db/collection``, without asking the server.
+
+        :param collection_name: as it is given to the other methods; an alias is not followed.
+        :param db_name: the database; the connection's if not given.
+        """
+        with final_errors():
+            _check_name("collection_name", collection_name)
+            server = urlsplit(self.get_conn().settings.base_url)
+            return collection_uri(str(server.hostname), server.port or 0, self._database(db_name), collection_name)
+
     def test_connection(self) -> tuple[bool, str]:
         """Whether the connection works, and the number of collections, or what is wrong and what to do about it."""
         try:
@@ -278,7 +291,7 @@ class MilvusRestHook(BaseHook):
         except MilvusRestError as error:
             return False, str(error)
         settings = self.get_conn().settings
-        database = settings.database or "default"
+        database = settings.database or DEFAULT_DATABASE
         count = "1 collection" if len(names) == 1 else f"{len(names)} collections"
         warning = ""
         if settings.token and settings.is_in_the_clear:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
 
+from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.milvus_rest import (
     MilvusRestHook,
@@ -30,6 +31,7 @@ from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
 class MilvusRestUpsertOperator(BaseOperator):
@@ -38,6 +40,9 @@ class MilvusRestUpsertOperator(BaseOperator):
     The task's outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under
     its own key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``; they are pushed also when
     the task fails. ``read_count == upsert_count + duplicate_count + rejected_count + unconfirmed_count``, always.
+
+    If the collection's asset, ``milvus://host:port/db/collection``, is among the task's ``outlets``, its event has the
+    counts as its ``extra``. OpenLineage is told of the files, the collection, and how much it took.
 
     :param collection_name: a collection or an alias, whose primary key is not autoID. (templated)
     :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, or the output
@@ -134,6 +139,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.return_ids = return_ids
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._consumed = self._killed = False
+        self._lineage: tuple[str | None, list[str], IngestReport] = (None, [], IngestReport())
         # A template field would do this by itself, and render a copy of every vector into the database.
         for reference in _references(entities):
             XComArg.apply_upstream_relationship(self, reference)
@@ -154,6 +160,12 @@ class MilvusRestUpsertOperator(BaseOperator):
                 rows = self._rows(context)
                 rejects_file = self._rejects_file(context)
                 checkpoint = self._checkpoint(context, rows)
+                uri = hook.collection_uri(self.collection_name, self.db_name)
+            outlets, others = split_outlets(self.outlets, uri)
+            for other in others:
+                self.log.warning("Outlet %s is another collection than %s, and gets no counts", other.uri, uri)
+            files = rows.names if isinstance(rows, FileRows) else []
+            self._lineage = outlets[0].uri if outlets else uri, files, report
             hook.ingest(
                 self.collection_name,
                 rows,
@@ -177,7 +189,14 @@ class MilvusRestUpsertOperator(BaseOperator):
             self._killed = False
         if not report.read_count:
             self.log.info("There was nothing to upsert: the source has no rows.")
+        for outlet in outlets if "outlet_events" in context else ():
+            counts = {key: value for key, value in report.outputs().items() if key != "upsert_ids"}
+            context["outlet_events"][outlet].extra = counts
         return report.outputs()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """What Airflow's OpenLineage provider asks for at the end of the task, be it a success or a failure."""
+        return lineage(*self._lineage)
 
     def on_kill(self) -> None:
         """Let :meth:`execute` end: Airflow calls this when the task is to stop, and kills it 5 s later."""

@@ -59,6 +59,11 @@ class FileRows:
         self._share_of_file: Callable[[], float] = lambda: 0.0
         self._lengths: list[int] | None = None
 
+    @property
+    def names(self) -> list[str]:
+        """The files' paths and URIs, without connections; a file that is read in parts more than once."""
+        return [file.name for file in self._files]
+
     def rows(self, columns: Columns) -> Iterator[Row]:
         """The rows of each file, read as what its format says."""
         for file in self._files:

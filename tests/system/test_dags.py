@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
-from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from tests.system.conftest import read_xcom
 
 REPO = Path(__file__).parents[2]
 pytestmark = pytest.mark.parametrize("milvus", ["secure"], indirect=True)
@@ -35,15 +35,8 @@ class Run:
         return self.dag_run.get_task_instance(task_id)
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        with create_session() as session:
-            query = XComModel.get_many(
-                run_id=self.dag_run.run_id,
-                key=key,
-                task_ids=task_id,
-                dag_ids=self.dag_run.dag_id,
-                map_indexes=map_index,
-            )
-            return XComModel.deserialize_value(session.scalars(query).one())
+        run = {"dag_id": self.dag_run.dag_id, "run_id": self.dag_run.run_id}
+        return read_xcom(**run, task_id=task_id, key=key, map_index=map_index)
 
     def rendered(self, task_id: str) -> str:
         with create_session() as session:

@@ -22,6 +22,7 @@ COLLECTIONS = {
     "example_milvus_rest_files": "stdlib_docs_from_files",
     "example_milvus_rest_mapped": "stdlib_docs_mapped",
     "example_milvus_rest_shards": "stdlib_docs_sharded",
+    "example_milvus_rest_assets": "stdlib_docs_as_asset",
 }
 PRINTS = {
     "example_milvus_rest_taskflow": r"^ +upsert_count: 608$(.|\n)*^11 of 12 right answers come first$",

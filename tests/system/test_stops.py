@@ -13,11 +13,10 @@ from typing import Any
 import psutil
 import pytest
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from pymilvus import MilvusClient
 
-from tests.system.conftest import wait_for
+from tests.system.conftest import read_xcom, wait_for
 
 ROWS = 60_000
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
@@ -79,12 +78,7 @@ class Task:
         return self.instance().state
 
     def outputs(self) -> Any:
-        with create_session() as session:
-            query = session.query(XComModel).filter(
-                XComModel.run_id == self._run_id, XComModel.dag_id == "resumed", XComModel.key == "return_value"
-            )
-            found = query.one_or_none()
-            return found and XComModel.deserialize_value(found)
+        return read_xcom(run_id=self._run_id, dag_id="resumed", key="return_value")
 
     def log(self, try_number: int) -> str:
         folder = Path(os.environ["AIRFLOW_HOME"]) / "logs"

@@ -13,8 +13,11 @@ import jsonschema
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_milvus_rest import get_provider_info
+from airflow_provider_milvus_rest.assets.milvus_rest import convert_asset_to_openlineage, sanitize_uri
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
+
+REPO = Path(__file__).parents[2]
 
 
 def test_provider_info_is_what_airflow_expects() -> None:
@@ -34,6 +37,40 @@ def test_airflow_finds_the_hook_and_its_form() -> None:
     assert manager.field_behaviours["milvus_rest"]["relabeling"]["schema"] == "Database"
     assert MilvusRestHook.get_ui_field_behaviour()["relabeling"]["schema"] == "Database"
     assert MilvusRestHook.default_conn_name == "milvus_rest_default"
+
+
+def test_airflow_lists_it_without_a_warning() -> None:
+    airflow = [sys.executable, "-W", "always", "-m", "airflow", "providers"]
+    for command, expected in {
+        "get airflow-provider-milvus-rest --full": "milvus_rest_upsert_task",
+        "hooks": "airflow_provider_milvus_rest.hooks.milvus_rest.MilvusRestHook",
+        "widgets": "extra__milvus_rest__read_timeout",
+    }.items():
+        done = subprocess.run([*airflow, *command.split(), "--output", "json"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+        assert "milvus" not in done.stderr
+
+
+def test_nothing_deprecated_is_used() -> None:
+    """Such a warning names the file that makes it appear."""
+    modules = [
+        ".".join(path.relative_to(REPO).with_suffix("").parts)
+        for path in (REPO / "airflow_provider_milvus_rest").rglob("*.py")
+        if path.stem != "__main__"
+    ]
+    assert len(modules) > 30
+    command = [sys.executable, "-W", "always", "-c", f"import {', '.join(modules)}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "airflow_provider_milvus_rest" not in done.stderr, done.stderr
+
+
+def test_airflow_finds_the_assets() -> None:
+    manager = ProvidersManager()
+    handlers = "asset_uri_handlers" if "asset_uri_handlers" in dir(manager) else "dataset_uri_handlers"
+    assert getattr(manager, handlers)["milvus"] is sanitize_uri
+    converters = handlers.replace("uri_handlers", "to_openlineage_converters")
+    assert getattr(manager, converters)["milvus"] is convert_asset_to_openlineage
 
 
 def test_the_lower_floors_import_nothing_of_airflow() -> None:
