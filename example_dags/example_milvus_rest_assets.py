@@ -49,7 +49,11 @@ def example_milvus_rest_assets_consumer() -> None:
     @task(inlets=[DOCS])
     def use(inlet_events: Any) -> int:
         """What the last upsert said of itself."""
-        counts = inlet_events[DOCS][-1].extra
+        events = inlet_events[DOCS]
+        if not len(events):
+            print(f"Nothing has come into {DOCS.uri} yet")
+            return 0
+        counts = events[-1].extra
         print(f"{counts['upsert_count']} rows came into {DOCS.uri}, {counts['rejected_count']} were rejected")
         return counts["upsert_count"]
 

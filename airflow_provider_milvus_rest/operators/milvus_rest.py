@@ -298,7 +298,9 @@ def plan_shards(
 
 def _find_files(files: Files, source_conn_id: str | None, file_format: str | None) -> list[File]:
     _check_format(file_format)
-    return find_files(files, lambda uri: ObjectStoragePath(uri, conn_id=source_conn_id), file_format)
+    # On Airflow 2, a conn_id of None counts for more than the one in a URI (s3://conn_id@bucket).
+    options = {} if source_conn_id is None else {"conn_id": source_conn_id}
+    return find_files(files, lambda uri: ObjectStoragePath(uri, **options), file_format)
 
 
 def _check_format(file_format: Any) -> None:

@@ -13,7 +13,7 @@ import lzma
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PosixPath, WindowsPath
 from typing import Any, BinaryIO, cast
 
 from fsspec.utils import infer_compression
@@ -63,6 +63,10 @@ class Part(BaseModel):
     def is_whole(self) -> bool:
         """Whether it is the file from its beginning to its end."""
         return not self.start and self.end is None
+
+
+_LOCAL = (PosixPath, WindowsPath)
+"""Airflow 2's ``ObjectStoragePath`` is a ``pathlib.Path`` too, but none of these."""
 
 
 class _Streams(io.RawIOBase):
@@ -137,7 +141,7 @@ class File:
 
     def open(self) -> tuple[BinaryIO, BinaryIO]:
         """The content, uncompressed, and the stream below it, whose ``tell()`` says how much of the file was read."""
-        if isinstance(self.path, Path):
+        if isinstance(self.path, _LOCAL):
             raw: Any = self.path.open("rb", buffering=_BUFFER_BYTES)
         else:
             raw = io.BufferedReader(self.path.open("rb"), _BUFFER_BYTES)
@@ -151,7 +155,7 @@ class File:
 
     def version(self) -> list[Any] | None:
         """Changes when the file does: size and time of change, or a storage's checksum; None if there is none."""
-        if isinstance(self.path, Path):
+        if isinstance(self.path, _LOCAL):
             status = self.path.stat()
             return [status.st_size, status.st_mtime_ns]
         checksum = getattr(self.path, "checksum", None)

@@ -63,8 +63,8 @@ def test_an_interrupted_command_may_clean_up_and_leaves_nothing_behind(tmp_path:
     code = f"""
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {child!r}])
-print("child", child.pid, flush=True)
 try:
+    print("child", child.pid, flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     time.sleep(1)

@@ -18,19 +18,22 @@ from urllib.request import urlopen
 
 import pytest
 from airflow.models import xcom
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.utils.session import create_session
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
-XComModel: Any = getattr(xcom, "XComModel", xcom.XCom)  # Airflow 3 and 2
 
 
 def read_xcom(**where: Any) -> Any:
     """The value of the one XCom that has these columns; None if there is none."""
     with create_session() as session:
-        found = session.query(XComModel).filter_by(**where).one_or_none()
-        return found and XComModel.deserialize_value(found)
+        if AIRFLOW_V_3_0_PLUS:
+            found = session.query(xcom.XComModel).filter_by(**where).one_or_none()
+            return found and xcom.XComModel.deserialize_value(found)
+        found = session.query(xcom.XCom).filter_by(**where).one_or_none()
+        return found and found.value
 
 
 @pytest.fixture

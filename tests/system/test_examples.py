@@ -28,6 +28,7 @@ PRINTS = {
     "example_milvus_rest_taskflow": r"^ +upsert_count: 608$(.|\n)*^11 of 12 right answers come first$",
     "example_milvus_rest_files": r"^608 of 608 rows are in 'stdlib_docs_from_files'$",
     "example_milvus_rest_shards": r"^\d+( \+ \d+)+ = 608 rows of one file are in 'stdlib_docs_sharded'$",
+    "example_milvus_rest_assets": r"",  # its rows are counted, and its second DAG has a test of its own
     "example_milvus_rest_mapped": r"^152 \+ 152 \+ 152 \+ 152 = 608 rows are in 'stdlib_docs_mapped'$",
 }
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
@@ -66,6 +67,17 @@ def test_run(stored: Callable[[str], int], dag_id: str, way: str) -> None:
     assert stored(dag_id) == 608
 
 
+@PLAIN
+def test_the_asset_tells_the_next_dag(stored: Callable[[str], int]) -> None:
+    # Airflow 2 makes events only of datasets that it has found in a DAG file.
+    subprocess.run([AIRFLOW, "dags", "reserialize"], check=True, capture_output=True)
+    command = [sys.executable, str(EXAMPLES / "example_milvus_rest_assets.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = r"^608 rows came into milvus://localhost:19530/default/stdlib_docs_as_asset, 0 were rejected$"
+    assert re.search(expected, done.stdout, re.MULTILINE)
+
+
 @pytest.fixture
 def dags_folder() -> Path:
     return EXAMPLES
@@ -83,4 +95,6 @@ def test_under_airflow_standalone(stored: Callable[[str], int], standalone: Call
 
     wait_for(lambda: set(states().values()) <= {"success", "failed"}, 180, states)
     assert set(states().values()) == {"success"}
+    consumer = "example_milvus_rest_assets_consumer"
+    wait_for(lambda: [run["state"] for run in standalone("dags", "list-runs", consumer)] == ["success"], 60, lambda: 0)
     assert {dag_id: stored(dag_id) for dag_id in COLLECTIONS} == dict.fromkeys(COLLECTIONS, 608)
