@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,10 +21,25 @@ import pytest
 from airflow.models import xcom
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.utils.session import create_session
+from playwright.sync_api import Page
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from tests.conftest import HOME
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+
+CHROMIUM = {
+    "executable_path": shutil.which("chromium") or "chromium, from the Debian package of this name",
+    # The sandbox does not work for root, as which CI runs; the others keep it from calling home.
+    "args": ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
+}
+SCREENSHOTS = Path(os.environ.get("MILVUS_REST_SCREENSHOTS", HOME))
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Keep what is seen, where the environment says."""
+    page.wait_for_timeout(1000)  # animations
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
 def read_xcom(**where: Any) -> Any:
