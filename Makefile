@@ -1,6 +1,7 @@
 # make demo       install, start a real Milvus, run an example DAG, show what it wrote
 # make test       install, check, test: within 10 minutes on 2 cores
 # make test-all   the same, and what takes longer: all that CI runs
+# make distributed: the sharded example on two Celery workers; needs redis-server
 # make bench      measure it, side by side with other ways: about 15 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,7 +12,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
 
-.PHONY: demo test test-all bench lint install lock clean
+.PHONY: demo test test-all distributed bench lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -21,6 +22,9 @@ test: install lint
 
 test-all: install lint
 	$(RUN) -m pytest
+
+distributed: install
+	$(RUN) example_dags/distributed.py
 
 bench: install
 	$(RUN) benchmarks/upsert.py --json benchmarks/results/upsert.json
