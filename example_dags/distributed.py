@@ -85,6 +85,9 @@ class Cluster:
             "CELERY__RESULT_BACKEND": f"{self.redis_url}/1",
             "CELERY__WORKER_CONCURRENCY": "1",
             "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "3600",
+            # Airflow may see that a task has ended only at its next heartbeat. A worker that waits 5 s for it leaves
+            # most of such small shards to the other one.
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         }
         # Nothing of the Airflow that the user's own shell may name.
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
