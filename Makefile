@@ -1,6 +1,7 @@
 # make demo       install, start a real Milvus, run an example DAG, show what it wrote
 # make test       install, check, test: within 10 minutes on 2 cores
 # make test-all   the same, and what takes longer: all that CI runs
+# make distributed: the sharded example on two Celery workers; needs redis-server
 # make bench      measure it, side by side with other ways: about 15 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -16,7 +17,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
 
-.PHONY: demo test test-all bench lint install lock clean
+.PHONY: demo test test-all distributed bench lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -28,6 +29,9 @@ test-all: install .venv-2.11/installed .venv-3.13/installed lint
 	$(RUN) -m pytest
 	.venv-2.11/bin/python -m pytest -m "not heavy"
 	.venv-3.13/bin/python -m pytest -m "not heavy" tests/unit tests/system/test_examples.py
+
+distributed: install
+	$(RUN) example_dags/distributed.py
 
 bench: install
 	$(RUN) benchmarks/upsert.py --json benchmarks/results/upsert.json

@@ -40,7 +40,7 @@ def example_milvus_rest_shards() -> None:
     # [START howto_upsert_shards]
     @task
     def plan(path: str) -> list[list[dict[str, Any]]]:
-        return plan_shards(path, target_bytes=2 * 2**20)  # a real file would be cut into hundreds of megabytes
+        return plan_shards(path, target_bytes=2**19)  # a real file would be cut into hundreds of megabytes
 
     upsert = MilvusRestUpsertOperator.partial(
         task_id="upsert",
