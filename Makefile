@@ -1,7 +1,8 @@
 # make demo       install, start a real Milvus, run an example DAG, show what it wrote
 # make test       install, check, test: within 10 minutes on 2 cores
 # make test-all   the same, and what takes longer: all that CI runs
-# make distributed: the sharded example on two Celery workers; needs redis-server
+# make distributed  the sharded example on two Celery workers; needs redis-server
+# make screenshots  the pictures in docs/images; needs chromium
 # make bench      measure it, side by side with other ways: about 15 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -17,7 +18,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
 
-.PHONY: demo test test-all distributed bench lint install lock clean
+.PHONY: demo test test-all distributed screenshots bench lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -32,6 +33,10 @@ test-all: install .venv-2.11/installed .venv-3.13/installed lint
 
 distributed: install
 	$(RUN) example_dags/distributed.py
+
+screenshots: install .venv-2.11/installed
+	MILVUS_REST_SCREENSHOTS=docs/images $(RUN) -m pytest tests/system/test_browser.py
+	MILVUS_REST_SCREENSHOTS=docs/images .venv-2.11/bin/python -m pytest tests/system/test_browser_2.py
 
 bench: install
 	$(RUN) benchmarks/upsert.py --json benchmarks/results/upsert.json

@@ -1,7 +1,8 @@
-"""The README's code blocks are run, and its tables compared with the code."""
+"""The code blocks of README and docs are run, their tables compared with the code, and links followed."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from pymilvus import MilvusClient
 
@@ -28,52 +28,61 @@ from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from tests.system.test_distributed import STORED, WORKER
 
 REPO = Path(__file__).parents[2]
-README = (REPO / "README.md").read_text()
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 CONNECTION = "export AIRFLOW_CONN_MILVUS_REST_DEFAULT="
-STARTS = (
-    "make demo",
-    "pip install '.[local]'",
-    "python -m airflow_provider_milvus_rest.testing\n",
-    "from pymilvus import",
-    "from airflow.sdk import dag, task  #",
-    f'{CONNECTION}\'{{\n  "conn_type": "milvus_rest", "host"',
-    f"{CONNECTION}'milvus-rest://https://root",
-    f'{CONNECTION}\'{{\n  "conn_type": "milvus_rest",\n',
-    "MilvusRestUpsertOperator(",
-    "Collection docs: read",
-    "from airflow.sdk import task ",
-    "from airflow.sdk import dag, task as",
-    '{"id": 7777',
-    "make bench",
-    "from airflow_provider_milvus_rest.hooks",
-    "make install",
-    "pytest_plugins",
-    "from airflow_provider_milvus_rest.operators",
-)
-"""How the blocks start that the tests below run."""
+BLOCKS = {
+    "README.md": ("make", "install", "server", "collection", "first DAG", "local", "operator", "examples"),
+    "CONTRIBUTING.md": ("make test-all",),
+    "docs/assets-and-lineage.md": ("asset", "transport"),
+    "docs/comparison.md": ("peers",),
+    "docs/connection.md": ("json", "uri", "zilliz"),
+    "docs/distributed.md": ("shards", "pool", "make distributed", "distributed"),
+    "docs/exactness.md": ("reject",),
+    "docs/operator.md": ("operator", "progress", "decorator", "hook"),
+    "docs/performance.md": ("make bench",),
+    "docs/reliability.md": (),
+    "docs/testing.md": ("plugin", "test"),
+}
+"""The code blocks of each page in their order, by the names that the tests below have for them."""
 
 
-def block(start: str) -> str:
-    """The one code block that starts so."""
-    assert start in STARTS
-    (found,) = (text for _, text in BLOCKS if text.startswith(start))
+def page(name: str) -> str:
+    return (REPO / name).read_text()
+
+
+def block(name: str, page_name: str = "README.md") -> str:
+    """One code block."""
+    texts = re.findall(r"^```\w+\n(.*?)^```$", page(page_name), re.MULTILINE | re.DOTALL)
+    assert len(texts) == len(BLOCKS[page_name]), "there is a block that no test knows"
+    found = texts[BLOCKS[page_name].index(name)]
     return found if AIRFLOW_V_3_0_PLUS else found.replace("airflow.sdk", "airflow.decorators")  # as its comments say
 
 
-def test_there_is_no_other_block() -> None:
-    assert [[start for start in STARTS if text.startswith(start)] for _, text in BLOCKS] == [
-        [start] for start in STARTS
-    ]
+def test_every_block_is_tested() -> None:
+    pages = {str(path.relative_to(REPO)) for path in [*REPO.glob("docs/*.md"), REPO / "README.md"]}
+    assert pages | {"CONTRIBUTING.md"} == set(BLOCKS)
+    used = re.findall(r'block\(\s*"([^"]+)"(?:, "([^"]+)")?\s*\)', Path(__file__).read_text())
+    known = {(name, page_name) for page_name, names in BLOCKS.items() for name in names}
+    assert {(name, page_name or "README.md") for name, page_name in used} == known
 
 
-def table(heading: str) -> dict[str, list[str]]:
+@pytest.mark.parametrize("name", BLOCKS)
+def test_links_lead_somewhere(name: str) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page(name)):
+        path = ((REPO / name).parent / target).resolve() if target else REPO / name
+        assert path.exists(), target
+        headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if anchor else []
+        slugs = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in slugs, anchor
+
+
+def table(heading: str, page_name: str) -> dict[str, list[str]]:
     """The rows of the first table under a heading, by what is `code` in their first cell."""
-    text = README.partition(f"\n{heading}\n")[2].partition("\n#")[0]
+    text = page(page_name).partition(f"{heading}\n")[2].partition("\n#")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     return {re.findall(r"`(\w+)`", row[0])[0]: row for row in rows if "`" in row[0]}
 
@@ -81,7 +90,7 @@ def table(heading: str) -> dict[str, list[str]]:
 @pytest.fixture
 def docs(milvus_connection: MilvusAddress) -> Iterator[MilvusClient]:
     """The collection ``docs``, made as the README makes it."""
-    code = block("from pymilvus import").replace("http://localhost:19530", milvus_connection.uri)
+    code = block("collection").replace("http://localhost:19530", milvus_connection.uri)
     client = milvus_connection.client()
     client.drop_collection("docs")
     exec(code, {})
@@ -92,7 +101,7 @@ def docs(milvus_connection: MilvusAddress) -> Iterator[MilvusClient]:
 @PLAIN
 def test_the_first_dag(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
-    (tmp_path / "upsert_docs.py").write_text(block("from airflow.sdk import dag, task  #"))
+    (tmp_path / "upsert_docs.py").write_text(block("first DAG"))
     done = subprocess.run([AIRFLOW, "dags", "test", "upsert_docs"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("^3 rows upserted$", done.stdout, re.MULTILINE)
@@ -103,7 +112,7 @@ def test_the_first_dag(airflow_db: None, docs: MilvusClient, monkeypatch: pytest
 @PLAIN
 def test_the_decorator(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
-    (tmp_path / "embed_docs.py").write_text(block("from airflow.sdk import dag, task as"))
+    (tmp_path / "embed_docs.py").write_text(block("decorator", "docs/operator.md"))
     done = subprocess.run([AIRFLOW, "dags", "test", "embed_docs"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     count = docs.query("docs", filter="", output_fields=["count(*)"], consistency_level="Strong")
@@ -112,13 +121,13 @@ def test_the_decorator(airflow_db: None, docs: MilvusClient, monkeypatch: pytest
 
 @PLAIN
 def test_the_hook(docs: MilvusClient, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(block("from airflow_provider_milvus_rest.hooks"), {})
+    exec(block("hook", "docs/operator.md"), {})
     assert set(capsys.readouterr().out.splitlines()) >= {"1 [1]", "5000 5000"}
 
 
 def test_a_rejected_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a run over such a file writes it."""
-    line = block('{"id": 7777')
+    line = block("reject", "docs/exactness.md")
     row = json.loads(line)
     row.pop("$reject")
     types = {"id": "Int64", "vector": "FloatVector", "text": "VarChar"}
@@ -140,23 +149,62 @@ def test_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         now += 10 if lines else 20
         ticker.tick()
     assert re.sub(r"about 0:00:58", "about 0:01:10", f"Collection docs: {lines[-1]}\n") == block(
-        "Collection docs: read"
+        "progress", "docs/operator.md"
     )
 
 
 def test_the_shards() -> None:
-    with DAG("shards", schedule=None) as dag:
-        exec(block("from airflow.sdk import task "), {})
-    assert set(dag.task_ids) == {"plan", "upsert"}
+    module: dict[str, Any] = {}
+    code = block("shards", "docs/distributed.md")
+    exec(code.replace("\nupsert_large_file()", "\nmade = upsert_large_file()"), module)
+    dag = module["made"]
+    assert set(dag.task_ids) == {"plan", "upsert", "total"}
     assert dag.get_task("upsert").upstream_task_ids == {"plan"}
-    parameters = inspect.signature(plan_shards).parameters
-    assert {"target_bytes", "source_conn_id"} <= set(parameters)
+    (call,) = (
+        node for node in ast.walk(ast.parse(code)) if getattr(getattr(node, "func", 0), "id", 0) == "plan_shards"
+    )
+    inspect.signature(plan_shards).bind(*call.args, **{word.arg: word.value for word in call.keywords})
+    output = block("distributed", "docs/distributed.md")
+    assert len(WORKER.findall(output)) == 2
+    assert STORED.search(output)
+
+
+@PLAIN
+def test_the_asset(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
+    (tmp_path / "docs_as_asset.py").write_text(block("asset", "docs/assets-and-lineage.md"))
+    for command in ("reserialize", "test write_docs", "test use_docs"):
+        done = subprocess.run([AIRFLOW, "dags", *command.split()], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search("^3 rows are new$", done.stdout, re.MULTILINE)
+
+
+def test_the_transport() -> None:
+    """As test_lineage.py sets it."""
+    export = block("transport", "docs/assets-and-lineage.md").splitlines()[-1]
+    script = f'{export}; printf "%s" "$AIRFLOW__OPENLINEAGE__TRANSPORT"'
+    transport = json.loads(subprocess.check_output(["bash", "-ec", script], text=True))
+    assert {"type": "file", "append": True}.items() <= transport.items()
+
+
+def test_the_pool(airflow_db: None) -> None:
+    line = block("pool", "docs/distributed.md").replace("airflow", AIRFLOW, 1)
+    subprocess.run(["bash", "-ec", line], check=True, capture_output=True)
+
+
+def test_the_peers() -> None:
+    compared = page("docs/comparison.md") + block("peers", "docs/comparison.md")
+    versions = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) ([\d.]+) \|", page("README.md"), re.MULTILINE))
+    assert set(versions) == {"weaviate", "pinecone", "qdrant", "vespa"}
+    assert all(f"**{name}** {version}" in compared for name, version in versions.items())
 
 
 def test_the_figures() -> None:
     """Those of the table are those that `make bench` has written."""
     found = json.loads((REPO / "benchmarks" / "results" / "upsert.json").read_text())
-    rows = re.findall(r"^\| (.+?) \| ([\d,]+) \| ([\d.]+) \| (\d+) µs \| ([\d,]+) \|$", README, re.MULTILINE)
+    rows = re.findall(
+        r"^\| (.+?) \| ([\d,]+) \| ([\d.]+) \| (\d+) µs \| ([\d,]+) \|$", page("docs/performance.md"), re.MULTILINE
+    )
     medians = list(found["medians"].values())
     loop = medians[0]
     assert [row[1:] for row in rows] == [
@@ -170,39 +218,40 @@ def test_the_figures() -> None:
         if way["body_bytes"]
     ]
     client = json.loads((REPO / "benchmarks" / "results" / "client.json").read_text())
-    assert f"{client['million']['above_import_mib']:.0f} MiB" in README
-    assert f"{client['million']['count']:,} rows" in README
-    assert f"{client['shards']['speedup']:.1f} times" in README
+    assert f"{client['million']['above_import_mib']:.0f} MiB" in page("docs/performance.md")
+    assert f"{client['million']['count']:,} rows" in page("docs/performance.md")
+    assert f"{client['shards']['speedup']:.1f} times" in page("docs/performance.md")
 
 
 def test_the_operator() -> None:
-    upsert = eval(block("MilvusRestUpsertOperator("))
-    assert upsert.source_conn_id == "aws_default"
+    code = block("operator"), block("operator", "docs/operator.md")
+    assert [eval(each).source_conn_id for each in code] == ["aws_default", "aws_default"]
+
+
+ZILLIZ = "https://in03-0123456789abcdef.serverless.gcp-us-west1.cloud.zilliz.com:443"
 
 
 @pytest.mark.parametrize(
-    ("start", "expected"),
+    ("text", "expected"),
     [
-        (STARTS[5], ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
-        (STARTS[6], ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
-        (
-            STARTS[7],
-            ("https://in03-0123456789abcdef.serverless.gcp-us-west1.cloud.zilliz.com:443", "your-api-key", None, 60),
-        ),
+        (block("local"), ("http://localhost:19530", None, None, 60)),
+        (block("json", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
+        (block("uri", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
+        (block("zilliz", "docs/connection.md"), (ZILLIZ, "your-api-key", None, 60)),
     ],
 )
-def test_connections(start: str, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections(text: str, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     name = "AIRFLOW_CONN_MILVUS_REST_DEFAULT"
-    script = block(start) + f'printf "%s" "${name}"'
+    script = text + f'printf "%s" "${name}"'
     monkeypatch.setenv(name, subprocess.check_output(["bash", "-ec", script], text=True))
     settings = MilvusRestHook().get_conn().settings
-    assert settings.token is not None
-    found = (settings.base_url, settings.token.get_secret_value(), settings.database, settings.read_timeout)
+    token = settings.token and settings.token.get_secret_value()
+    found = (settings.base_url, token, settings.database, settings.read_timeout)
     assert found == expected
 
 
 def test_the_size_of_vectors_in_xcom() -> None:
-    assert "2,000 vectors of 768 dimensions are some 32 MB" in README
+    assert "2,000 vectors of 768 dimensions are some 32 MB" in page("docs/operator.md")
     vectors = np.random.default_rng(7).standard_normal((2000, 768), dtype=np.float32)
     assert (
         round(len(json.dumps([{"id": i, "vector": vector.tolist()} for i, vector in enumerate(vectors)])) / 1e6) == 32
@@ -210,23 +259,26 @@ def test_the_size_of_vectors_in_xcom() -> None:
 
 
 def test_the_test_of_a_dag(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(block("pytest_plugins"))
-    (tmp_path / "test_dag.py").write_text(block("from airflow_provider_milvus_rest.operators"))
+    (tmp_path / "conftest.py").write_text(block("plugin", "docs/testing.md"))
+    (tmp_path / "test_dag.py").write_text(block("test", "docs/testing.md"))
     done = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True, text=True)
     assert "1 passed" in done.stdout, done.stdout
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    for line in block("make demo").splitlines():
+    blocks = block("make"), block("make test-all", "CONTRIBUTING.md"), block("make bench", "docs/performance.md")
+    lines = [*"".join(blocks).splitlines(), block("make distributed", "docs/distributed.md").splitlines()[-1]]
+    assert len(lines) == 6
+    for line in lines:
         subprocess.run(["bash", "-ec", line.replace("make", "make -n")], cwd=REPO, check=True, capture_output=True)
-    install = block("pip install '.[local]'").replace("pip", f"{sys.executable} -m pip", 1).strip()
+    install = block("install").replace("pip", f"{sys.executable} -m pip", 1).strip()
     offline = f"{install} --no-deps --no-build-isolation --target {tmp_path}"
     subprocess.run(["bash", "-ec", offline], cwd=REPO, check=True, capture_output=True)
     assert (tmp_path / "airflow_provider_milvus_rest" / "py.typed").exists()
 
 
 def test_the_command_for_a_server() -> None:
-    command = block("python -m airflow_provider_milvus_rest.testing\n").replace("python", sys.executable, 1).split()
+    command = block("server").replace("python", sys.executable, 1).split()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "Starting a local Milvus …\n"
@@ -238,7 +290,7 @@ def test_the_command_for_a_server() -> None:
 
 def test_the_examples_are_run_as_it_says() -> None:
     """Each line is a way in which test_examples.py runs every example."""
-    install, env, *lines = block("make install").splitlines()
+    install, env, *lines = block("examples").splitlines()
     assert install == "make install"
     path = subprocess.check_output(["bash", "-ec", f"{env} && command -v airflow"], cwd=REPO, text=True)
     assert path.strip() == f"{REPO}/.venv/bin/airflow"
@@ -248,17 +300,19 @@ def test_the_examples_are_run_as_it_says() -> None:
         "airflow dags test example_milvus_rest_files",
         "airflow standalone",
     ]
-    assert set(re.findall(r"\(example_dags/(\w+)\.py\)", README)) == {
+    assert set(re.findall(r"\(example_dags/(\w+)\.py\)", page("README.md"))) == {
         path.stem for path in (REPO / "example_dags").glob("example_milvus_*.py")
     }
 
 
 def test_tables_say_what_the_code_says() -> None:
     parameters = set(inspect.signature(MilvusRestUpsertOperator.__init__).parameters) - {"self", "kwargs"}
-    assert set(table("## The operator")) == parameters
-    templated = {name for name, row in table("## The operator").items() if row[1].endswith("templated")}
+    assert set(table("# The operator", "docs/operator.md")) == parameters
+    templated = {
+        name for name, row in table("# The operator", "docs/operator.md").items() if row[1].endswith("templated")
+    }
     assert templated == set(MilvusRestUpsertOperator.template_fields)
-    assert set(table("### Outputs")) == set(IngestReport(upsert_ids=[]).outputs())
+    assert set(table("## Outputs", "docs/operator.md")) == set(IngestReport(upsert_ids=[]).outputs())
     classes = {
         name: value.retryable
         for name, value in vars(exceptions).items()
@@ -266,8 +320,8 @@ def test_tables_say_what_the_code_says() -> None:
         and issubclass(value, exceptions.MilvusRestError)
         and value is not exceptions.MilvusRestError
     }
-    assert {name: row[1] == "yes" for name, row in table("### Errors").items()} == classes
-    connection = README.partition("## The connection")[2]
+    assert {name: row[1] == "yes" for name, row in table("## Errors", "docs/reliability.md").items()} == classes
+    connection = page("docs/connection.md")
     for field, default in (("connect_timeout", 10), ("read_timeout", 60), ("api_version", "v1")):
         assert ConnectionSettings.model_fields[field].default == default
         assert re.search(rf"`{field}` \|.*\b{default}\b", connection)
