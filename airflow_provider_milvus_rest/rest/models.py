@@ -21,6 +21,7 @@ class UpsertRequest(BaseModel):
 
     collection_name: Name
     db_name: Name | None = None
+    partition_name: Name | None = None
     data: Encoded | Annotated[list[Encoded], Field(min_length=1)]
 
     @property
