@@ -73,9 +73,9 @@ class MilvusAddress:
     @classmethod
     def from_environment(cls) -> MilvusAddress | None:
         """The server that ``MILVUS_REST_TEST_URI``, ``…_TOKEN`` and ``…_API_VERSION`` (v1) name, if they do."""
-        found = {name: os.environ.get(f"MILVUS_REST_TEST_{name.upper()}", "") for name in ("uri", "token")}
+        uri, token = os.environ.get("MILVUS_REST_TEST_URI"), os.environ.get("MILVUS_REST_TEST_TOKEN", "")
         version = os.environ.get("MILVUS_REST_TEST_API_VERSION") or "v1"
-        return cls(**found, api_version=version) if found["uri"] else None
+        return cls(uri, token, api_version=version) if uri else None
 
     def connection(self) -> dict[str, Any]:
         """The Airflow connection's fields."""
