@@ -434,7 +434,23 @@ def string(value: str) -> bytes:
 
 
 _INT64 = integer(64)
-_ELEMENTS: dict[type, Check] = {int: _INT64, float: double, bool: boolean, str: varchar(None)}
+
+
+def _unnamed(check: Check) -> Check:
+    """A number in an Array of which REST v1 does not tell whether it is of Int64 or Double, of Float or Double."""
+
+    def checked(value: Any) -> bytes:
+        text, number = check(value), plain(value)
+        if abs(number) > _SAFE if type(number) is int else number and abs(number) < 1e-45:
+            raise refuse(
+                f"{digits(number)} is a number that some types of Array change: use api_version v2, which tells"
+            )
+        return text
+
+    return checked
+
+
+_ELEMENTS: dict[type, Check] = {int: _unnamed(_INT64), float: _unnamed(double), bool: boolean, str: varchar(None)}
 SCALARS: dict[str, Check] = {
     **{name: integer(bits) for name, bits in _INTEGERS.items()},
     "Bool": boolean,

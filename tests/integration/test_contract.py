@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
-from pymilvus import DataType, MilvusClient
 
 from airflow_provider_milvus_rest.testing import LocalMilvus
 from airflow_provider_milvus_rest.testing.local_milvus import TOKEN
 from tests.contract_server import ContractServer, Field
+from tests.targets import create, rows_of
 
 MISSING = object()
 UPSERT, GET, QUERY = "/v1/vector/upsert", "/v1/vector/get", "/v1/vector/query"
@@ -337,44 +336,9 @@ def real() -> Iterator[LocalMilvus]:
         yield server
 
 
-def create(client: MilvusClient, name: str, fields: list[Field], dynamic: bool = False, auto_id: bool = False) -> None:
-    types = {kind.name.replace("_", "").lower(): kind for kind in DataType}
-    schema = client.create_schema(auto_id=auto_id, enable_dynamic_field=dynamic)
-    for item in fields:
-        more: dict[str, Any] = dict(item.params) | ({"element_type": DataType.INT64} if item.element_type else {})
-        schema.add_field(
-            item.name, types[item.type.lower()], is_primary=item.primary, is_partition_key=item.partition_key, **more
-        )
-    index = client.prepare_index_params()
-    for item in fields:
-        if "Vector" in item.type:
-            binary = item.type == "BinaryVector"
-            index.add_index(
-                item.name, index_type="BIN_FLAT" if binary else "FLAT", metric_type="HAMMING" if binary else "L2"
-            )
-    client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
-
-
-def stored(client: MilvusClient, name: str) -> dict[Any, str]:
-    kind = COLLECTIONS[name][0][0].type
-    rows = client.query(
-        name,
-        filter='key >= ""' if kind == "VarChar" else "key > -1 or key < 0",
-        output_fields=["*"],
-        consistency_level="Strong",
-    )
-    return {row["key"]: plain(dict(row)) for row in rows}
-
-
-def plain(row: dict[str, Any]) -> str:
-    """A row as text, in which NaN equals NaN, and -0.0 does not equal 0.0."""
-
-    def value(found: Any) -> Any:
-        if isinstance(found, np.ndarray):
-            return found.tolist()
-        return b"".join(found) if isinstance(found, list) and found and isinstance(found[0], bytes) else found
-
-    return repr({name: value(row[name]) for name in sorted(row)})
+def as_text(rows: dict[Any, dict[str, Any]]) -> dict[Any, str]:
+    """Rows so that NaN equals NaN, and -0.0 does not equal 0.0."""
+    return {key: repr({name: row[name] for name in sorted(row)}) for key, row in rows.items()}
 
 
 def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,7 +346,7 @@ def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, capsys: 
     agreed, differ, statuses = 0, [], set()
     with ContractServer("2.3.5", auth=TOKEN) as contract:
         for name, (fields, more) in COLLECTIONS.items():
-            create(client, name, fields, **more)
+            create(client, name, *fields, **more)
             contract.create_collection(name, *fields, **more)
 
         def compare(case: Case, found: Any, expected: Any) -> None:
@@ -393,16 +357,13 @@ def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, capsys: 
 
         writes = [*upserts(), *others()]
         answers = [(case, case.send(contract.url), case.send(real.uri)) for case in writes]
-        rows = {
-            name: (stored(client, name), {key: plain(row) for key, row in contract.rows(name).items()})
-            for name in COLLECTIONS
-        }
+        rows = {name: (as_text(rows_of(client, name, [])), as_text(contract.rows(name))) for name in COLLECTIONS}
         for case, here, there in answers:
             name, keys = case.stored or ("typed", [])
             expected, found = rows[name]
             compare(case, (here, [found.get(key) for key in keys]), (there, [expected.get(key) for key in keys]))
             statuses.add((there[0], there[1][0][0] if isinstance(there[1], list) and there[1] else None))
-        others_stored = {name: set(found) ^ set(expected) for name, (expected, found) in rows.items()}
+        unexpected = {name: set(found) ^ set(expected) for name, (expected, found) in rows.items()}
         until = time.monotonic() + 20  # REST reads with bounded staleness
         newest = Case(GET, {"collectionName": "typed", "id": max(rows["typed"][0])})
         while newest.send(real.uri)[1] == [(200, [])] and time.monotonic() < until:
@@ -414,5 +375,5 @@ def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, capsys: 
         print(f"\nThe contract server at 2.3.5 and the real one agree on {agreed} of {total} requests (answer, row)")
         print(f"HTTP statuses and codes among them: {sorted(statuses, key=str)}")
     assert not differ, "\n".join(differ)
-    assert not any(others_stored.values()), others_stored
+    assert not any(unexpected.values()), unexpected
     assert agreed >= 80
