@@ -33,6 +33,8 @@ MAX_JSON_BYTES = 65_536
 """``common.JSONMaxLength``, of one JSON field and of all dynamic fields of a row together."""
 _MAX_DEPTH = 100
 _SAFE = 2**53
+_LEAST_SINGLE = 1e-45
+"""float32 has nothing between this, rounded, and 0."""
 _MAX_INDEX = 2**32 - 2
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 _INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64}
@@ -441,7 +443,7 @@ def _unnamed(check: Check) -> Check:
 
     def checked(value: Any) -> bytes:
         text, number = check(value), plain(value)
-        if abs(number) > _SAFE if type(number) is int else number and abs(number) < 1e-45:
+        if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
             raise refuse(
                 f"{digits(number)} is a number that some types of Array change: use api_version v2, which tells"
             )

@@ -341,6 +341,7 @@ def as_text(rows: dict[Any, dict[str, Any]]) -> dict[Any, str]:
     return {key: repr({name: row[name] for name in sorted(row)}) for key, row in rows.items()}
 
 
+@pytest.mark.own_server
 def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, capsys: pytest.CaptureFixture[str]) -> None:
     client = real.client()
     agreed, differ, statuses = 0, [], set()

@@ -23,14 +23,14 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 from airflow_provider_milvus_rest.testing.local_milvus import TOKEN
 from tests.contract_server import LATEST, ContractServer, Field, halves
-from tests.servers import Reply, Request, ScriptedServer
+from tests.servers import COLLECTIONS, DESCRIBE, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
 from tests.targets import ContractTarget, RealTarget, Target
 
 CONNECTION = "AIRFLOW_CONN_MILVUS_REST_DEFAULT"
-UPSERTS = {"v1": "/v1/vector/upsert", "v2": "/v2/vectordb/entities/upsert"}
+UPSERTS = {"v1": UPSERT, "v2": UPSERT_V2}
 OTHERS = (
-    "/v1/vector/collections/describe",
-    "/v1/vector/collections",
+    DESCRIBE,
+    COLLECTIONS,
     "/v2/vectordb/collections/describe",
     "/v2/vectordb/collections/list",
 )

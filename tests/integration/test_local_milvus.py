@@ -12,6 +12,8 @@ import pytest
 
 from airflow_provider_milvus_rest.testing import LocalMilvus, LocalMilvusError, MilvusAddress
 
+pytestmark = pytest.mark.own_server
+
 
 def running(folder: Path) -> list[int]:
     """Milvus processes whose working directory is in ``folder``."""
