@@ -12,7 +12,7 @@ Encoded = bytes
 
 
 class UpsertRequest(BaseModel):
-    """The body of an upsert. ``data`` is one encoded entity or a list of them, which is sent as it is given.
+    """The body of an upsert. ``data`` is one encoded entity or a list of them.
 
     Entities arrive encoded because batches are cut by encoded bytes, and nothing should be encoded twice.
     """

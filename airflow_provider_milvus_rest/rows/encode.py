@@ -175,9 +175,8 @@ def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
         return fields.json_field
     if kind == "Array" and not schema.before_2_3_13:
         name = field.element_type or ""
-        return fields.array_field(
-            fields.varchar(size) if name == "VarChar" else fields.SCALARS.get(name), field.capacity
-        )
+        element = fields.varchar(size) if name == "VarChar" else fields.SCALARS.get(name)
+        return fields.array_field(element, field.capacity)
     why = "this package cannot write fields of that type"
     if kind in ("JSON", "Array"):
         why = "Milvus before 2.3.6 cannot be sent one over REST, and one before 2.3.13 does not say which it is"

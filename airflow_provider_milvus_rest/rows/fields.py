@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import array
 import base64
-import binascii
 import datetime
 import decimal
 import functools
@@ -18,6 +17,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -255,10 +255,8 @@ _HALVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 def _octets(value: Any) -> Any:
     """The bytes of a text that is base64; anything else as it is."""
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             return base64.b64decode(value, validate=True)
-        except (ValueError, binascii.Error):
-            pass
     return value
 
 
@@ -294,14 +292,10 @@ def sparse_vector(value: Any) -> bytes:
         raise _not("a dict of weights by index (SparseFloatVector)", value)
     pairs: Any = value.items()
     if value.keys() == {"indices", "values"}:
-        indices, values = (_listed(value[part]) for part in ("indices", "values"))
-        if (
-            not isinstance(indices, (list, tuple))
-            or not isinstance(values, (list, tuple))
-            or len(indices) != len(values)
-        ):
+        lists = [_listed(value[part]) for part in ("indices", "values")]
+        if not all(isinstance(part, (list, tuple)) for part in lists) or len(lists[0]) != len(lists[1]):
             raise refuse("must have 'indices' and 'values' that are lists of one length")
-        pairs = zip(indices, values, strict=True)
+        pairs = zip(*lists, strict=True)
     weights: dict[int, bytes] = {}
     for given, weight in pairs:
         index = int(given) if isinstance(given, str) and _INDEX.fullmatch(given) else plain(given)
@@ -444,9 +438,7 @@ def _unnamed(check: Check) -> Check:
     def checked(value: Any) -> bytes:
         text, number = check(value), plain(value)
         if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
-            raise refuse(
-                f"{digits(number)} is a number that some types of Array change: use api_version v2, which tells"
-            )
+            raise refuse(f"{digits(number)} is a number that some Arrays change: api_version v2 tells which")
         return text
 
     return checked
