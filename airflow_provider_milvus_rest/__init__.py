@@ -55,8 +55,8 @@ def get_provider_info() -> dict[str, Any]:
 CONN_FIELDS: dict[str, Any] = {
     "api_version": {
         "label": "API version",
-        "description": "Version of Milvus's REST API.",
-        "schema": {"type": ["string", "null"], "enum": ["v1"], "default": "v1"},
+        "description": "Version of Milvus's REST API: v1 (Milvus 2.3.2 and later) or v2 (2.3.13 and later).",
+        "schema": {"type": ["string", "null"], "enum": ["v1", "v2"], "default": "v1"},
     },
     "connect_timeout": {
         "label": "Connect timeout (s)",
@@ -65,7 +65,7 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "read_timeout": {
         "label": "Read timeout (s)",
-        "description": "Seconds without a byte of the answer. Milvus's v1 API has no time limit of its own.",
+        "description": "Seconds without a byte of the answer; with v2, Milvus itself gives up then too.",
         "schema": {"type": ["number", "null"], "default": 60, "minimum": 0},
     },
     "verify": {

@@ -168,7 +168,8 @@ class RequestTooLargeError(DataRefusedError):
 
 
 class NotReadyError(MilvusRestError):
-    """The server or a gateway before it is starting, recovering or gone for a moment. A retry helps."""
+    """The server or a gateway before it is starting, recovering or gone for a moment, or has given up (HTTP 408, code
+    10001), in which case a write may have been applied. A retry helps."""
 
     retryable = True
 

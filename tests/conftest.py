@@ -49,14 +49,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 SERVERS: dict[str, dict[str, Any]] = {"plain": {"auth": False}, "secure": {"auth": True, "tls": True}}
+GIVEN = MilvusAddress.from_environment()
 
 
-@pytest.fixture(scope="session", params=SERVERS)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about."""
+    if GIVEN is None:
+        return
+    own = [item for item in items if item.get_closest_marker("own_server")]
+    config.hook.pytest_deselected(items=own)
+    items[:] = [item for item in items if item not in own]
+    print(f"\n{len(own)} tests need a Milvus of their own, and do not run against {GIVEN.uri}")
+
+
+@pytest.fixture(scope="session", params=SERVERS if GIVEN is None else ["given"])
 def milvus(request: pytest.FixtureRequest) -> Iterator[MilvusAddress]:
-    """A LocalMilvus without and one with authentication and TLS, or twice the server MILVUS_REST_TEST_URI names."""
-    given = MilvusAddress.from_environment()
-    if given:
-        yield given
+    """A LocalMilvus without and one with authentication and TLS, or the server that MILVUS_REST_TEST_URI names."""
+    if GIVEN:
+        yield GIVEN
         return
     with LocalMilvus(**SERVERS[request.param]) as server:
         yield server

@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from tests.servers import UPSERT
+from tests.servers import UPSERT, UPSERT_V2
 
 STALL_SECONDS = 1.5
 CODES = {"code 1": 1, "code 8": 8, "code 9": 9, "code 1807": 1807}
@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         proxy: FaultProxy = self.server
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kind = proxy.fault() if self.path == UPSERT else None
+        kind = proxy.fault() if self.path in (UPSERT, UPSERT_V2) else None
         if kind == "refused":
             self._cut()
             proxy.refuse(0.4)

@@ -11,6 +11,7 @@ from typing import Any
 
 DESCRIBE = "/v1/vector/collections/describe"
 UPSERT = "/v1/vector/upsert"
+UPSERT_V2 = "/v2/vectordb/entities/upsert"
 COLLECTIONS = "/v1/vector/collections"
 
 

@@ -122,13 +122,19 @@ class MilvusRestHook(BaseHook):
             self._client = None
 
     def upsert(
-        self, collection_name: str, data: Mapping[str, Any] | list[Mapping[str, Any]], db_name: str | None = None
+        self,
+        collection_name: str,
+        data: Mapping[str, Any] | list[Mapping[str, Any]],
+        db_name: str | None = None,
+        partition_name: str | None = None,
     ) -> UpsertResult:
-        """Upsert one entity or a list of them in one request: Milvus's ``POST /v1/vector/upsert``.
+        """Upsert one entity or a list of them in one request: ``POST /v1/vector/upsert``, or v2's ``entities/upsert``.
 
         :param collection_name: a collection or an alias, whose primary key is not autoID.
         :param data: one entity (a dict of field names and values) or a list of them, each with its own primary key.
         :param db_name: the database; the connection's if not given.
+        :param partition_name: the partition, with ``api_version`` v2; the default one if not given. A row of the same
+            key in another partition stays.
         :return: the count and the primary keys Milvus acknowledged, in the order of ``data``.
         :raises RowError: before anything is sent: an entity that cannot be stored exactly as it is, or two with one
             primary key.
@@ -137,7 +143,9 @@ class MilvusRestHook(BaseHook):
             single = isinstance(data, Mapping)
             if not single and not isinstance(data, (list, tuple)):
                 raise InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
+            self._check_partition(partition_name)
             schema, encoder = self._described(collection_name, db_name)
+            schema.check_partition(partition_name)
             seen: dict[Key, str] = {}
             encoded = []
             for index, entity in enumerate([data] if single else data):
@@ -150,7 +158,10 @@ class MilvusRestHook(BaseHook):
             if not encoded:
                 return UpsertResult(upsert_count=0, upsert_ids=[])
             request = UpsertRequest(
-                collection_name=schema.name, db_name=schema.db_name, data=encoded[0] if single else encoded
+                collection_name=schema.name,
+                db_name=schema.db_name,
+                partition_name=partition_name,
+                data=encoded[0] if single else encoded,
             )
             try:
                 return self.get_conn().upsert(request, schema.key_type)
@@ -164,6 +175,7 @@ class MilvusRestHook(BaseHook):
         rows: Iterable[Any] | FileRows,
         *,
         db_name: str | None = None,
+        partition_name: str | None = None,
         field_map: FieldMap | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
@@ -184,6 +196,8 @@ class MilvusRestHook(BaseHook):
             ``__arrow_c_stream__``; needs pyarrow), or
             :class:`~airflow_provider_milvus_rest.rows.readers.FileRows`.
         :param db_name: the database; the connection's if not given.
+        :param partition_name: the partition, with ``api_version`` v2; the default one if not given. A row of the same
+            key in another partition stays.
         :param field_map: the collection's fields by the names that the rows have for them; None leaves one out.
         :param batch_size: rows in a request, at most.
         :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
@@ -211,6 +225,7 @@ class MilvusRestHook(BaseHook):
                 raise InputError(f"concurrency must be an int from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
             check_reject_options(on_reject, max_rejects, rejects_file)
             check_field_map(field_map)
+            self._check_partition(partition_name)
             source = rows if isinstance(rows, FileRows) else _entities(rows)
             pace = self._pace = Pace(_seconds(retry_budget), concurrency, self.log.warning)
             if self._stopped:
@@ -220,15 +235,18 @@ class MilvusRestHook(BaseHook):
                 schema = pace.call(lambda: self.describe_collection(collection_name, db_name))
             finally:
                 self._describing = False
+            schema.check_partition(partition_name)
             if checkpoint:
                 settings = self.get_conn().settings
-                checkpoint.bind(settings.base_url, schema.model_dump(mode="json"), dict(field_map or {}))
+                target = (settings.base_url, settings.api_version, partition_name)
+                checkpoint.bind(*target, schema.model_dump(mode="json"), dict(field_map or {}))
             run = Ingest(
                 self.get_conn(),
                 schema,
                 RowEncoder(schema, field_map),
                 report,
                 Rejects(rejects_file, max_rejects),
+                partition_name=partition_name,
                 batch_size=batch_size,
                 max_request_bytes=max_request_bytes,
                 concurrency=concurrency,
@@ -309,6 +327,11 @@ class MilvusRestHook(BaseHook):
         if name not in self._schemas or self._schemas[name][0] < now:
             self._schemas[name] = now + SCHEMA_SECONDS, self._describe(collection_name, db_name)
         return self._schemas[name][1]
+
+    def _check_partition(self, partition_name: str | None) -> None:
+        if partition_name is not None:
+            _check_name("partition_name", partition_name)
+            self.get_conn().check_partition(partition_name)
 
     def _database(self, db_name: str | None) -> str | None:
         """``db_name`` or the connection's; an empty name is an error, since it would mean another database."""

@@ -50,12 +50,18 @@ class Sender:
     """
 
     def __init__(
-        self, client: MilvusRestClient, schema: CollectionSchema, pace: Pace, enough: Callable[[int], bool]
+        self,
+        client: MilvusRestClient,
+        schema: CollectionSchema,
+        pace: Pace,
+        enough: Callable[[int], bool],
+        partition_name: str | None = None,
     ) -> None:
         self._client = client
         self._schema = schema
         self._pace = pace
         self._enough = enough
+        self._partition = partition_name
         self._lock = threading.Lock()
         self._refusals = 0
         self._accepted = False
@@ -90,7 +96,9 @@ class Sender:
             raise StoppedError("More rows are rejected than may be.")
         texts = [row.text for row in rows]
         size = sum(map(len, texts)) + len(texts)
-        request = UpsertRequest(collection_name=self._schema.name, db_name=self._schema.db_name, data=texts)
+        request = UpsertRequest(
+            collection_name=self._schema.name, db_name=self._schema.db_name, partition_name=self._partition, data=texts
+        )
 
         def send() -> UpsertResult:
             outcome.requests += 1

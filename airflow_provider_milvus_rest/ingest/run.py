@@ -46,6 +46,7 @@ class Ingest:
         report: IngestReport,
         rejects: Rejects,
         *,
+        partition_name: str | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
         concurrency: int = CONCURRENCY,
@@ -66,7 +67,7 @@ class Ingest:
         self._batch_size = batch_size
         self._client = client
         self._pace = pace
-        self._lanes = Lanes(concurrency, Sender(client, schema, pace, rejects.enough))
+        self._lanes = Lanes(concurrency, Sender(client, schema, pace, rejects.enough, partition_name))
         self._batches = 0
         self._ids: dict[int, list[int | str]] = {}
         self._open = 0  # rows read of which it is not known yet what becomes of them

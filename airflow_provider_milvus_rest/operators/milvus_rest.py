@@ -61,6 +61,8 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param field_map: the collection's fields by the names that the source has for them (``{"text_vec": "vector"}``);
         None leaves one out. A name that is not in it stands for itself.
     :param db_name: the database; the connection's if not given. (templated)
+    :param partition_name: the partition, with a connection whose ``api_version`` is v2; the default one if not given.
+        A row of the same key in another partition stays. (templated)
     :param batch_size: rows in a request, at most.
     :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
     :param concurrency: requests on their way at the same time, at most; two that share a primary key never are.
@@ -83,6 +85,7 @@ class MilvusRestUpsertOperator(BaseOperator):
     template_fields: Sequence[str] = (
         "collection_name",
         "db_name",
+        "partition_name",
         "files",
         "source_conn_id",
         "rejects_path",
@@ -100,6 +103,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         source_conn_id: str | None = None,
         field_map: Mapping[str, str | None] | None = None,
         db_name: str | None = None,
+        partition_name: str | None = None,
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
         concurrency: int = CONCURRENCY,
@@ -129,6 +133,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.source_conn_id = source_conn_id
         self.field_map = field_map
         self.db_name = db_name
+        self.partition_name = partition_name
         self.batch_size = batch_size
         self.max_request_bytes = max_request_bytes
         self.concurrency = concurrency
@@ -170,6 +175,7 @@ class MilvusRestUpsertOperator(BaseOperator):
                 self.collection_name,
                 rows,
                 db_name=self.db_name,
+                partition_name=self.partition_name,
                 field_map=self.field_map,
                 batch_size=self.batch_size,
                 max_request_bytes=self.max_request_bytes,

@@ -25,6 +25,7 @@ from airflow_provider_milvus_rest.exceptions import (
     ConnectionSettingsError,
     DataRefusedError,
     ForbiddenError,
+    InputError,
     MilvusRestError,
     NotAuthenticatedError,
     NotFoundError,
@@ -48,7 +49,8 @@ _REMEDIES: dict[type[MilvusRestError], str] = {
     NotFoundError: "Create it first, or check its name and the database.",
     UnexpectedAnswerError: "If that goes on, check that host and port are those of Milvus's REST API.",
     WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091). A newer Milvus may "
-    "have REST v1 switched off (proxy.http.enableV1): then try the connection's field api_version v2.",
+    "have REST v1 switched off (proxy.http.enableV1): then try the connection's field api_version v2. One older than "
+    "2.3.13 has no v2.",
 }
 
 # Marks of failures that only another setting ends.
@@ -129,6 +131,8 @@ class MilvusRestClient:
                 "Content-Type": "application/json",
                 "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
                 "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
+                # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
+                "Request-Timeout": str(max(1, int(settings.read_timeout))),
             }
         )
         if settings.client_cert:
@@ -150,6 +154,17 @@ class MilvusRestClient:
         for sock in list(self._adapter.sockets):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def check_partition(self, partition_name: str) -> None:
+        """Refuse a partition that this version of the API cannot write into.
+
+        :raises InputError: v1 has no partitions.
+        """
+        if not self._dialect.has_partitions:
+            raise InputError(
+                f"partition_name is {partition_name!r:.60}, but REST v1 writes into the default partition alone: leave "
+                "it out, or set the connection's field api_version to v2"
+            )
 
     def upsert(self, request: UpsertRequest, key_type: type[int] | type[str]) -> UpsertResult:
         """Send one upsert request.

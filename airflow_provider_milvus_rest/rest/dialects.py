@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -31,6 +31,9 @@ class Call:
 
 class Dialect(Protocol):
     """One version of the API. The readers raise Python's own errors on what they cannot read."""
+
+    has_partitions: bool
+    """Whether an upsert may name a partition."""
 
     def is_success(self, code: int) -> bool:
         """Whether a body's ``code`` says success."""
@@ -54,65 +57,128 @@ class Dialect(Protocol):
 class V1:
     """``/v1/vector/*``, served by Milvus 2.3.2 to 3.0."""
 
-    _SUCCESS: ClassVar[int] = 200
+    has_partitions = False
     _TYPE = re.compile(r"(\w+)\((\w+)\)")
 
     def is_success(self, code: int) -> bool:
-        return code == self._SUCCESS
+        return code == 200
 
     def upsert(self, request: UpsertRequest) -> Call:
-        envelope = {"collectionName": request.collection_name} | self._database(request.db_name)
-        head = json.dumps(envelope, ensure_ascii=False).encode()[:-1] + b', "data": '
-        if isinstance(request.data, list):
-            rows = request.data.copy()  # joined once: they are megabytes
-            rows[0] = head + b"[" + rows[0]
-            rows[-1] += b"]}"
-            body = b",".join(rows)
-        else:
-            body = head + request.data + b"}"
-        return Call("POST", "/v1/vector/upsert", body=body, has_rows=True)
+        return Call("POST", "/v1/vector/upsert", body=_with_data(request, request.data), has_rows=True)
 
     def describe(self, collection_name: str, db_name: str | None) -> Call:
-        params = {"collectionName": collection_name} | self._database(db_name)
-        return Call("GET", "/v1/vector/collections/describe", params=params)
+        return Call("GET", "/v1/vector/collections/describe", params=_names(collection_name, db_name))
 
     def list_collections(self, db_name: str | None) -> Call:
-        return Call("GET", "/v1/vector/collections", params=self._database(db_name))
+        return Call("GET", "/v1/vector/collections", params=_names(None, db_name))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
-        return CollectionSchema(
-            name=collection_name,
-            db_name=db_name,
-            dynamic=data.get("enableDynamicField", False),
-            before_2_3_13=not any("partitionKey" in field for field in data["fields"]),
-            # Versions before 2.4.17 may list the field that holds the dynamic ones.
-            fields_=tuple(self._field(field) for field in data["fields"] if field["name"] != DYNAMIC_FIELD),
-        )
+        before_2_3_13 = not any("partitionKey" in field for field in data["fields"])
+        return _schema(data, collection_name, db_name, self._type, before_2_3_13=before_2_3_13)
+
+    def read_names(self, data: Any) -> list[str]:
+        return _NAMES.validate_python(data)
+
+    def _type(self, field: Mapping[str, Any]) -> dict[str, Any]:
+        """v1 writes a type's parameter behind it: ``FloatVector(4)``, ``VarChar(20)``."""
+        match = self._TYPE.fullmatch(field["type"])
+        kind, parameter = match.groups() if match else (field["type"], "")
+        return {
+            "type": kind,
+            "size": int(parameter) if parameter.isdecimal() else None,
+            "element_type": field.get("elementType") or (parameter if kind == "Array" else None),
+        }
+
+
+class V2:
+    """``/v2/vectordb/*``, served by Milvus 2.3.13 and later; written from Milvus's source."""
+
+    has_partitions = True
+
+    def is_success(self, code: int) -> bool:
+        return code in (0, 200)  # 200 in Milvus 2.3.13 to 2.3.17
+
+    def upsert(self, request: UpsertRequest) -> Call:
+        rows = request.data if isinstance(request.data, list) else [request.data]  # it takes no lone entity
+        return Call("POST", "/v2/vectordb/entities/upsert", body=_with_data(request, rows), has_rows=True)
+
+    def describe(self, collection_name: str, db_name: str | None) -> Call:
+        return Call("POST", "/v2/vectordb/collections/describe", body=_json(_names(collection_name, db_name)))
+
+    def list_collections(self, db_name: str | None) -> Call:
+        return Call("POST", "/v2/vectordb/collections/list", body=_json(_names(None, db_name)))
+
+    def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
+        return _schema(data, collection_name, db_name, self._type)
 
     def read_names(self, data: Any) -> list[str]:
         return _NAMES.validate_python(data)
 
     @staticmethod
-    def _database(db_name: str | None) -> dict[str, str]:
-        """Left out when not given, since an empty ``dbName`` is an error (code 800) and not the default database."""
-        return {"dbName": db_name} if db_name else {}
+    def _type(field: Mapping[str, Any]) -> dict[str, Any]:
+        """v2 has a type's parameters beside it: ``[{"key": "dim", "value": "4"}]``."""
+        parameters = {pair["key"]: pair["value"] for pair in field.get("params") or ()}
+        return {
+            "type": field["type"],
+            "size": parameters.get("dim", parameters.get("max_length")),
+            "element_type": field.get("elementType"),
+            "capacity": parameters.get("max_capacity"),
+        }
 
-    def _field(self, field: Mapping[str, Any]) -> FieldSchema:
-        """v1 writes a type's parameter behind it: ``FloatVector(4)``, ``VarChar(20)``."""
-        match = self._TYPE.fullmatch(field["type"])
-        kind, parameter = match.groups() if match else (field["type"], "")
-        return FieldSchema(
-            name=field["name"],
-            type=kind,
-            size=int(parameter) if parameter.isdecimal() else None,
-            primary_key=field["primaryKey"],
-            auto_id=field.get("autoId", False),
-            nullable=field.get("nullable", False),
-            has_default=field.get("defaultValue") is not None,
-            function_output=field.get("isFunctionOutput", False),
-            element_type=field.get("elementType") or (parameter if kind == "Array" else None),
-        )
+
+def _names(collection_name: str | None, db_name: str | None, partition_name: str | None = None) -> dict[str, str]:
+    """Left out when not given, since an empty ``dbName`` is an error (code 800) and not the default database."""
+    names = {"collectionName": collection_name, "dbName": db_name, "partitionName": partition_name}
+    return {name: value for name, value in names.items() if value}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _with_data(request: UpsertRequest, data: bytes | list[bytes]) -> bytes:
+    """The body of an upsert."""
+    head = _json(_names(request.collection_name, request.db_name, request.partition_name))[:-1] + b', "data": '
+    if not isinstance(data, list):
+        return head + data + b"}"
+    rows = data.copy()  # joined once: they are megabytes
+    rows[0] = head + b"[" + rows[0]
+    rows[-1] += b"]}"
+    return b",".join(rows)
+
+
+def _schema(
+    data: Any,
+    collection_name: str,
+    db_name: str | None,
+    type_of: Callable[[Mapping[str, Any]], dict[str, Any]],
+    *,
+    before_2_3_13: bool = False,
+) -> CollectionSchema:
+    """What both versions say of a collection; ``type_of`` reads where they differ."""
+    outputs = {name for function in data.get("functions") or () for name in function["outputFieldNames"]}
+    return CollectionSchema(
+        name=collection_name,
+        db_name=db_name,
+        dynamic=data.get("enableDynamicField", False),
+        before_2_3_13=before_2_3_13,
+        fields_=tuple(
+            FieldSchema(
+                name=field["name"],
+                primary_key=field.get("primaryKey", False),
+                partition_key=field.get("partitionKey", False),
+                auto_id=field.get("autoId", False) or (field.get("primaryKey", False) and data.get("autoId", False)),
+                nullable=field.get("nullable", False),
+                has_default=field.get("defaultValue") is not None,
+                function_output=field.get("isFunctionOutput", False) or field["name"] in outputs,
+                **type_of(field),
+            )
+            for field in (*data["fields"], *(data.get("structFields") or ()))
+            # Versions before 2.4.17 may list the field that holds the dynamic ones.
+            if field["name"] != DYNAMIC_FIELD
+        ),
+    )
 
 
 _NAMES = TypeAdapter(list[str])
-DIALECTS: dict[str, Dialect] = {"v1": V1()}
+DIALECTS: dict[str, Dialect] = {"v1": V1(), "v2": V2()}

@@ -12,7 +12,7 @@ Encoded = bytes
 
 
 class UpsertRequest(BaseModel):
-    """The body of an upsert. ``data`` is one encoded entity or a list of them, which is sent as it is given.
+    """The body of an upsert. ``data`` is one encoded entity or a list of them.
 
     Entities arrive encoded because batches are cut by encoded bytes, and nothing should be encoded twice.
     """
@@ -21,6 +21,7 @@ class UpsertRequest(BaseModel):
 
     collection_name: Name
     db_name: Name | None = None
+    partition_name: Name | None = None
     data: Encoded | Annotated[list[Encoded], Field(min_length=1)]
 
     @property

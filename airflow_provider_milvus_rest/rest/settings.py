@@ -30,7 +30,7 @@ class ConnectionSettings(BaseModel):
     base_url: str
     token: SecretStr | None = None
     database: str | None = None
-    api_version: Literal["v1"] = "v1"
+    api_version: Literal["v1", "v2"] = "v1"
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 60.0
     verify: bool | Path = True

@@ -28,8 +28,8 @@ class RowEncoder:
 
     :param field_map: names that the rows have for fields of the collection; None for one that is to be left out.
     :raises InputError: ``field_map`` names a field that the collection does not have.
-    :raises UnsupportedCollectionError: the collection has a field that this server cannot be sent over REST v1, or
-        keys of its own making (autoID).
+    :raises UnsupportedCollectionError: the collection has a field that this server cannot be sent over REST, or keys of
+        its own making (autoID).
     """
 
     def __init__(self, schema: CollectionSchema, field_map: FieldMap | None = None) -> None:
@@ -158,19 +158,25 @@ def _member(field: FieldSchema, check: fields.Check) -> Any:
 def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
     """How a field's values are checked.
 
-    :raises UnsupportedCollectionError: the field cannot be written over REST v1 to this server.
+    :raises UnsupportedCollectionError: the field cannot be written over REST to this server.
     """
     kind, size = field.type, field.size
     if kind in fields.SCALARS:
         return fields.SCALARS[kind]
     if kind == "VarChar":
         return fields.varchar(size)
-    if kind == "FloatVector" and size:
-        return fields.float_vector(size)
     if kind == "BinaryVector" and size:
-        return fields.binary_vector(size)
-    if kind in ("JSON", "Array") and not schema.before_2_3_13:
-        return fields.json_field if kind == "JSON" else fields.array_field(fields.SCALARS.get(field.element_type or ""))
+        return fields.binary_vector(size, as_list=schema.before_2_3_13)
+    if kind in fields.VECTORS and size:
+        return fields.VECTORS[kind](size)
+    if kind == "SparseFloatVector":
+        return fields.sparse_vector
+    if kind == "JSON" and not schema.before_2_3_13:
+        return fields.json_field
+    if kind == "Array" and not schema.before_2_3_13:
+        name = field.element_type or ""
+        element = fields.varchar(size) if name == "VarChar" else fields.SCALARS.get(name)
+        return fields.array_field(element, field.capacity)
     why = "this package cannot write fields of that type"
     if kind in ("JSON", "Array"):
         why = "Milvus before 2.3.6 cannot be sent one over REST, and one before 2.3.13 does not say which it is"

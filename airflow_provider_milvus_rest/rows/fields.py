@@ -9,11 +9,15 @@ the server would change is refused. numpy's numbers and bools are taken for what
 from __future__ import annotations
 
 import array
+import base64
 import datetime
 import decimal
+import functools
 import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,10 @@ MAX_JSON_BYTES = 65_536
 """``common.JSONMaxLength``, of one JSON field and of all dynamic fields of a row together."""
 _MAX_DEPTH = 100
 _SAFE = 2**53
+_LEAST_SINGLE = 1e-45
+"""float32 has nothing between this, rounded, and 0."""
+_MAX_INDEX = 2**32 - 2
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")
 _INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64}
 _CONVERSIONS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((decimal.Decimal,), "float(value), or str(value) to keep every digit"),
@@ -162,26 +170,7 @@ def float_vector(dim: int) -> Check:
     """``dim`` numbers, each as the nearest float32, which must be finite."""
 
     def check(value: Any) -> bytes:
-        if isinstance(value, np.ndarray):
-            if isinstance(value, np.ma.MaskedArray):
-                raise refuse("must be an array without a mask; fill it or leave the row out")
-            if value.dtype.kind not in "fiu":
-                raise refuse(f"must be an array of numbers, not of {value.dtype}")
-            numbers = value
-        elif isinstance(value, (list, tuple)):
-            for kind in set(map(type, value)) - {float, int}:
-                if not issubclass(kind, (np.floating, np.integer, float)):
-                    index = next(i for i, element in enumerate(value) if type(element) is kind)
-                    raise refuse(f"[{index}] must be a number, not {kind.__name__}")
-            numbers = _to_array(value)
-        elif isinstance(value, array.array) and value.typecode in "fd":
-            numbers = np.asarray(value)
-        else:
-            raise _not(f"a list or array of {dim} numbers (FloatVector)", value)
-        if numbers.shape != (dim,):
-            shape = len(value) if numbers.ndim == 1 else f"shape {numbers.shape}"
-            raise refuse(f"has {shape} elements, but FloatVector({dim}) takes {dim}")
-        vector = numbers
+        vector = numbers = _numbers(value, dim, "FloatVector")
         if numbers.dtype != np.float32:
             with np.errstate(over="ignore", under="ignore"):
                 vector = numbers.astype(np.float32)
@@ -194,6 +183,30 @@ def float_vector(dim: int) -> Check:
     return check
 
 
+def _numbers(value: Any, dim: int, name: str) -> np.ndarray[Any, Any]:
+    """An array of ``dim`` numbers, for a field of the type ``name``."""
+    if isinstance(value, np.ndarray):
+        if isinstance(value, np.ma.MaskedArray):
+            raise refuse("must be an array without a mask; fill it or leave the row out")
+        if value.dtype.kind not in "fiu":
+            raise refuse(f"must be an array of numbers, not of {value.dtype}")
+        numbers = value
+    elif isinstance(value, (list, tuple)):
+        for kind in set(map(type, value)) - {float, int}:
+            if not issubclass(kind, (np.floating, np.integer, float)):
+                index = next(i for i, element in enumerate(value) if type(element) is kind)
+                raise refuse(f"[{index}] must be a number, not {kind.__name__}")
+        numbers = _to_array(value)
+    elif isinstance(value, array.array) and value.typecode in "fd":
+        numbers = np.asarray(value)
+    else:
+        raise _not(f"a list or array of {dim} numbers ({name})", value)
+    if numbers.shape != (dim,):
+        shape = len(value) if numbers.ndim == 1 else f"shape {numbers.shape}"
+        raise refuse(f"has {shape} elements, but {name}({dim}) takes {dim}")
+    return numbers
+
+
 def _to_array(numbers: Any) -> np.ndarray[Any, Any]:
     try:
         return np.array(numbers, dtype=np.float64)
@@ -201,27 +214,123 @@ def _to_array(numbers: Any) -> np.ndarray[Any, Any]:
         return np.array([float(n) if abs(n) < 2**1000 else math.inf for n in numbers])
 
 
-def binary_vector(dim: int) -> Check:
-    """``dim`` bits in ``dim / 8`` bytes: bytes, or a list or array of ints from 0 to 255.
+def half_vector(name: str, dim: int) -> Check:
+    """``dim`` numbers of which each is a finite 16-bit float, or those as bytes or base64, little-endian.
 
-    Sent as a list of ints, which every version decodes: 2.3.5 knows nothing else.
+    For Float16Vector and BFloat16Vector (Milvus 2.4 and later). Sent as base64: 2.4 knows no list, and later
+    versions round one.
+    """
+    shrink, widen = _HALVES[name]
+
+    def check(value: Any) -> bytes:
+        value, given = _octets(value), None
+        if not isinstance(value, (bytes, bytearray)):
+            numbers = _numbers(value, dim, name)
+            given = numbers.tolist() if isinstance(value, np.ndarray) else [plain(number) for number in value]
+            with np.errstate(all="ignore"):
+                value = shrink(numbers).tobytes()
+        if len(value) != 2 * dim:
+            raise refuse(f"has {len(value)} bytes, but {name}({dim}) takes {2 * dim}")
+        with np.errstate(all="ignore"):
+            kept = widen(np.frombuffer(value, "<u2")).tolist()
+        for index, (number, half) in enumerate(zip(given or kept, kept, strict=True)):
+            if number != half or not math.isfinite(half):
+                shown = excerpt(str(number), 40)
+                raise refuse(f"[{index}] is {shown}, which {name} does not hold exactly: round the vector first")
+        return _base64(value)
+
+    return check
+
+
+_HALVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "Float16Vector": (lambda a: a.astype("<f2").view("<u2"), lambda a: a.view("<f2").astype("<f4")),
+    "BFloat16Vector": (
+        lambda a: (a.astype("<f4").view("<u4") >> 16).astype("<u2"),
+        lambda a: (a.astype("<u4") << 16).view("<f4"),
+    ),
+}
+"""From numbers to the bits of 16-bit floats, and back; a bfloat16 is the first half of a float32."""
+
+
+def _octets(value: Any) -> Any:
+    """The bytes of a text that is base64; anything else as it is."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return base64.b64decode(value, validate=True)
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """An array as a list; anything else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _base64(octets: bytes) -> bytes:
+    return b'"%s"' % base64.b64encode(octets)
+
+
+def int8_vector(dim: int) -> Check:
+    """``dim`` ints from -128 to 127 (Milvus 2.6 and later)."""
+    elements = array_field(SCALARS["Int8"], name="Int8Vector")
+
+    def check(value: Any) -> bytes:
+        value = _listed(value)
+        text = elements(value)
+        if len(value) != dim:
+            raise refuse(f"has {len(value)} elements, but Int8Vector({dim}) takes {dim}")
+        return text
+
+    return check
+
+
+def sparse_vector(value: Any) -> bytes:
+    """A dict of weights by index, which is an int or, as in JSON, its digits; or ``{"indices": […], "values": […]}``.
+
+    Weights are stored as the nearest float32 and must not be negative; indices end at 2^32 - 2 (Milvus 2.4 and later).
+    """
+    if not isinstance(value, Mapping):
+        raise _not("a dict of weights by index (SparseFloatVector)", value)
+    pairs: Any = value.items()
+    if value.keys() == {"indices", "values"}:
+        lists = [_listed(value[part]) for part in ("indices", "values")]
+        if not all(isinstance(part, (list, tuple)) for part in lists) or len(lists[0]) != len(lists[1]):
+            raise refuse("must have 'indices' and 'values' that are lists of one length")
+        pairs = zip(*lists, strict=True)
+    weights: dict[int, bytes] = {}
+    for given, weight in pairs:
+        index = int(given) if isinstance(given, str) and _INDEX.fullmatch(given) else plain(given)
+        if type(index) is not int or not 0 <= index <= _MAX_INDEX:
+            raise refuse(f"has the index {excerpt(repr(given), 40)}, which is no int from 0 to {_MAX_INDEX}")
+        if index in weights:
+            raise refuse(f"has the index {index} twice")
+        text = weights[index] = _element(single, index, weight)
+        if float(text) < 0:
+            raise refuse(f"[{index}] is negative, which no weight of a SparseFloatVector may be")
+    return b"{%s}" % b",".join(b'"%d":%s' % pair for pair in weights.items())
+
+
+def binary_vector(dim: int, *, as_list: bool = False) -> Check:
+    """``dim`` bits in ``dim / 8`` bytes: bytes, base64 of them, or a list or array of ints from 0 to 255.
+
+    :param as_list: send a list of ints: Milvus before 2.3.6 knows no base64. Milvus 3.0.1 knows nothing else.
     """
     size = dim // 8
 
     def check(value: Any) -> bytes:
+        value = _octets(value)
         if isinstance(value, np.ndarray):
             if value.dtype != np.uint8 or value.ndim != 1:
                 raise refuse(f"must be a one-dimensional array of uint8, not {value.ndim} dimensions of {value.dtype}")
             value = value.tolist()
         elif not isinstance(value, (bytes, bytearray, list, tuple)):
-            raise _not(f"bytes or a list of {size} ints from 0 to 255 (BinaryVector)", value)
+            raise _not(f"bytes, base64 or a list of {size} ints from 0 to 255 (BinaryVector)", value)
         numbers = list(map(plain, value))
         for index, number in enumerate(numbers):
             if type(number) is not int or not 0 <= number <= 255:
                 raise refuse(f"[{index}] must be an int from 0 to 255, not {excerpt(repr(number), 40)}")
         if len(numbers) != size:
             raise refuse(f"has {len(numbers)} bytes, but BinaryVector({dim}) takes {size}")
-        return orjson.dumps(numbers)
+        return orjson.dumps(numbers) if as_list else _base64(bytes(numbers))
 
     return check
 
@@ -236,12 +345,14 @@ def json_field(value: Any) -> bytes:
     return text
 
 
-def array_field(element: Check | None) -> Check:
-    """A list whose elements are all of one type, the field's if describe names it."""
+def array_field(element: Check | None, capacity: int | None = None, name: str = "Array") -> Check:
+    """A list whose elements are all of one type, the field's if describe names it, and at most ``capacity``."""
 
     def check(value: Any) -> bytes:
         if not isinstance(value, (list, tuple)):
-            raise _not("a list (Array)", value)
+            raise _not(f"a list ({name})", value)
+        if capacity is not None and len(value) > capacity:
+            raise refuse(f"has {len(value)} elements, but the {name} takes {capacity}")
         if not value:
             return b"[]"
         kinds = {type(plain(item)) for item in value}
@@ -319,10 +430,30 @@ def string(value: str) -> bytes:
 
 
 _INT64 = integer(64)
-_ELEMENTS: dict[type, Check] = {int: _INT64, float: double, bool: boolean, str: varchar(None)}
+
+
+def _unnamed(check: Check) -> Check:
+    """A number in an Array of which REST v1 does not tell whether it is of Int64 or Double, of Float or Double."""
+
+    def checked(value: Any) -> bytes:
+        text, number = check(value), plain(value)
+        if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
+            raise refuse(f"{digits(number)} is a number that some Arrays change: api_version v2 tells which")
+        return text
+
+    return checked
+
+
+_ELEMENTS: dict[type, Check] = {int: _unnamed(_INT64), float: _unnamed(double), bool: boolean, str: varchar(None)}
 SCALARS: dict[str, Check] = {
     **{name: integer(bits) for name, bits in _INTEGERS.items()},
     "Bool": boolean,
     "Float": single,
     "Double": double,
 }
+VECTORS: dict[str, Callable[[int], Check]] = {
+    "FloatVector": float_vector,
+    "Int8Vector": int8_vector,
+    **{name: functools.partial(half_vector, name) for name in _HALVES},
+}
+"""By dimension."""

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_milvus_rest.exceptions import UnsupportedCollectionError
+from airflow_provider_milvus_rest.exceptions import InputError, UnsupportedCollectionError
 
 Key = int | str
 DYNAMIC_FIELD = "$meta"
@@ -17,8 +17,9 @@ _KEY_TYPES: dict[str, type[int] | type[str]] = {"Int64": int, "VarChar": str}
 class FieldSchema(BaseModel):
     """One field.
 
-    ``type`` is Milvus's name without parameters; ``size`` is the dim, or the maximum length in bytes of UTF-8;
-    ``element_type`` is an Array's, where the server tells it. ``function_output`` fields are filled by the server.
+    ``type`` is Milvus's name without parameters; ``size`` is the dim, or the maximum length in bytes of UTF-8, of an
+    Array's VarChar elements too; ``element_type`` and ``capacity`` (elements, at most) are an Array's, where the server
+    tells them: REST v2 does. ``function_output`` fields are filled by the server.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,11 +28,13 @@ class FieldSchema(BaseModel):
     type: str
     size: int | None = None
     primary_key: bool = False
+    partition_key: bool = False
     auto_id: bool = False
     nullable: bool = False
     has_default: bool = False
     function_output: bool = False
     element_type: str | None = None
+    capacity: int | None = None
 
 
 class CollectionSchema(BaseModel):
@@ -65,6 +68,18 @@ class CollectionSchema(BaseModel):
                 "with autoID off, and give each row its key."
             )
         return field
+
+    def check_partition(self, partition_name: str | None) -> None:
+        """Refuse a partition where a partition key decides: Milvus would refuse every row.
+
+        :raises InputError: saying so.
+        """
+        keys = [field.name for field in self.fields_ if field.partition_key]
+        if partition_name is not None and keys:
+            raise InputError(
+                f"partition_name: in collection {self.name!r}, the partition key {keys[0]!r} decides which partition a "
+                "row goes to: leave it out"
+            )
 
     @property
     def key_type(self) -> type[int] | type[str]:

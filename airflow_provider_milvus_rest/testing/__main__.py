@@ -41,7 +41,8 @@ def main() -> int:
         prog="python -m airflow_provider_milvus_rest.testing",
         description="Start a Milvus server, run a command that finds it as the Airflow connection "
         "milvus_rest_default, and stop the server. Without a command, keep the server until interrupted. "
-        "If MILVUS_REST_TEST_URI (and MILVUS_REST_TEST_TOKEN) name a server, that one is used.",
+        "If MILVUS_REST_TEST_URI (and MILVUS_REST_TEST_TOKEN, MILVUS_REST_TEST_API_VERSION) name a server, that one is "
+        "used.",
     )
     parser.add_argument("command", nargs="*", help="after --, what to run")
     command = parser.parse_args().command

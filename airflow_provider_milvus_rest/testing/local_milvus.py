@@ -60,6 +60,7 @@ class MilvusAddress:
     :param grpc_uri: where gRPC is served, if elsewhere.
     :param certificates: what a server with TLS shows and trusts, if it is one of our own making.
     :param mutual: whether the server asks clients for a certificate.
+    :param api_version: of REST, for the Airflow connection.
     """
 
     uri: str
@@ -67,12 +68,14 @@ class MilvusAddress:
     grpc_uri: str = ""
     certificates: Certificates | None = None
     mutual: bool = False
+    api_version: str = "v1"
 
     @classmethod
     def from_environment(cls) -> MilvusAddress | None:
-        """The server that ``MILVUS_REST_TEST_URI`` (and ``MILVUS_REST_TEST_TOKEN``) name, if they do."""
-        uri = os.environ.get("MILVUS_REST_TEST_URI")
-        return cls(uri, os.environ.get("MILVUS_REST_TEST_TOKEN", "")) if uri else None
+        """The server that ``MILVUS_REST_TEST_URI``, ``…_TOKEN`` and ``…_API_VERSION`` (v1) name, if they do."""
+        uri, token = os.environ.get("MILVUS_REST_TEST_URI"), os.environ.get("MILVUS_REST_TEST_TOKEN", "")
+        version = os.environ.get("MILVUS_REST_TEST_API_VERSION") or "v1"
+        return cls(uri, token, api_version=version) if uri else None
 
     def connection(self) -> dict[str, Any]:
         """The Airflow connection's fields."""
@@ -80,11 +83,12 @@ class MilvusAddress:
         login, colon, password = self.token.partition(":")
         if self.token:
             fields |= {"login": login, "password": password} if colon else {"password": self.token}
+        extra = {"api_version": self.api_version} if self.api_version != "v1" else {}
         if files := self.certificates:
-            fields["extra"] = {"verify": str(files.ca)}
+            extra["verify"] = str(files.ca)
             if self.mutual:
-                fields["extra"] |= {"client_cert": str(files.client_cert), "client_key": str(files.client_key)}
-        return fields
+                extra |= {"client_cert": str(files.client_cert), "client_key": str(files.client_key)}
+        return fields | ({"extra": extra} if extra else {})
 
     def connection_json(self) -> str:
         """The Airflow connection, as an ``AIRFLOW_CONN_…`` variable takes it."""

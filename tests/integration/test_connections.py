@@ -16,6 +16,7 @@ from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 from airflow_provider_milvus_rest.testing.certificates import Certificates
 from tests.servers import COLLECTIONS, Reply, ScriptedServer
 
+pytestmark = pytest.mark.own_server
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 SECURE = pytest.mark.parametrize("milvus", ["secure"], indirect=True)
 

@@ -48,7 +48,8 @@ def test_through_every_fault(
     rng, name = random.Random(7), make_collection()
     rows = [entity(rng.randrange(15_000), n) for n in range(22_000)]
     with FaultProxy(milvus.uri, share=0.25, seed=7) as proxy:
-        connection = milvus.connection() | {"host": proxy.url, "extra": {"read_timeout": 1}}
+        connection = milvus.connection()
+        connection |= {"host": proxy.url, "extra": connection.get("extra", {}) | {"read_timeout": 1}}
         monkeypatch.setenv(CONNECTION, json.dumps(connection))
         hook = MilvusRestHook()
         report = hook.ingest(name, rows, batch_size=20, retry_budget=60)
@@ -68,6 +69,7 @@ def test_through_every_fault(
 
 
 @pytest.mark.heavy
+@pytest.mark.own_server
 @pytest.mark.timeout(600)
 def test_a_server_killed_three_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     count = 24_000

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import psutil
 import pytest
 
 from airflow_provider_milvus_rest.testing import LocalMilvus, LocalMilvusError, MilvusAddress
+
+pytestmark = pytest.mark.own_server
 
 
 def running(folder: Path) -> list[int]:
@@ -50,11 +53,13 @@ def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 def test_the_command_runs_another_with_the_connection() -> None:
     code = "import os; print(os.environ['AIRFLOW_CONN_MILVUS_REST_DEFAULT']); raise SystemExit(7)"
-    environment = os.environ | {"MILVUS_REST_TEST_URI": "http://given:1", "MILVUS_REST_TEST_TOKEN": "key"}
+    given = {"URI": "http://given:1", "TOKEN": "key", "API_VERSION": "v2"}
+    environment = os.environ | {f"MILVUS_REST_TEST_{name}": value for name, value in given.items()}
     command = [sys.executable, "-m", "airflow_provider_milvus_rest.testing", "--", sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 7
-    assert '{"conn_type": "milvus_rest", "host": "http://given:1", "password": "key"}' in done.stdout
+    connection = {"conn_type": "milvus_rest", "host": "http://given:1", "password": "key"}
+    assert json.dumps(connection | {"extra": {"api_version": "v2"}}) in done.stdout
 
 
 def test_an_interrupted_command_may_clean_up_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 CONNECTION = "export AIRFLOW_CONN_MILVUS_REST_DEFAULT="
 BLOCKS = {
     "README.md": ("make", "install", "server", "collection", "first DAG", "local", "operator", "examples"),
-    "CONTRIBUTING.md": ("make test-all",),
+    "CONTRIBUTING.md": ("make test-all", "given"),
     "docs/assets-and-lineage.md": ("asset", "transport"),
     "docs/comparison.md": ("peers",),
     "docs/connection.md": ("json", "uri", "zilliz"),
@@ -275,6 +275,13 @@ def test_the_commands(tmp_path: Path) -> None:
     offline = f"{install} --no-deps --no-build-isolation --target {tmp_path}"
     subprocess.run(["bash", "-ec", offline], cwd=REPO, check=True, capture_output=True)
     assert (tmp_path / "airflow_provider_milvus_rest" / "py.typed").exists()
+
+
+def test_a_server_of_your_own() -> None:
+    export = block("given", "CONTRIBUTING.md").splitlines()[0]
+    code = "from airflow_provider_milvus_rest.testing import MilvusAddress as M; print(M.from_environment())"
+    found = subprocess.check_output(["bash", "-ec", f"{export}; {sys.executable} -c '{code}'"], text=True)
+    assert all(each in found for each in ("http://localhost:19530", "v2"))
 
 
 def test_the_command_for_a_server() -> None:

@@ -13,7 +13,8 @@ from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.codes import class_of_answer
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from tests.servers import COLLECTIONS, UPSERT, Reply, ScriptedServer
+from airflow_provider_milvus_rest.rows.schema import FieldSchema
+from tests.servers import COLLECTIONS, UPSERT, UPSERT_V2, Reply, ScriptedServer
 
 ONE = UpsertRequest(collection_name="docs", data=b'{"id":1}')
 
@@ -230,6 +231,64 @@ def test_only_an_upsert_blames_the_rows(server: ScriptedServer, client: MilvusRe
     with pytest.raises(e.RequestRefusedError) as caught:
         client.describe_collection("no such name!")
     assert type(caught.value) is e.RequestRefusedError
+
+
+def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
+    """In the form of Milvus 3.0."""
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "primaryKey": True, "type": "VarChar", "params": [{"key": "max_length", "value": "36"}]},
+        {"name": "vector", "type": "Float16Vector", "params": [{"key": "dim", "value": "4"}]},
+        {"name": "tags", "type": "Array", "elementType": "VarChar", "nullable": True}
+        | {"params": [{"key": "max_length", "value": "8"}, {"key": "max_capacity", "value": "16"}]},
+        {"name": "part", "type": "Int64", "partitionKey": True, "defaultValue": {"Data": {"LongData": 5}}},
+        {"name": "bm25", "type": "SparseFloatVector", "params": None},
+        {"name": "$meta", "type": "JSON"},
+    ]
+    data = {
+        "autoId": False,
+        "enableDynamicField": True,
+        "fields": fields,
+        "structFields": [{"name": "chunks", "type": "ArrayOfStruct", "fields": []}],
+        "functions": [{"name": "f", "inputFieldNames": ["text"], "outputFieldNames": ["bm25"]}],
+    }
+    server.script("/v2/vectordb/collections/describe", Reply({"code": 0, "message": "", "data": data}))
+    with client_of(server.url, extra={"api_version": "v2"}) as client:
+        schema = client.describe_collection("docs", "db")
+        data["autoId"] = True
+        assert client.describe_collection("docs").fields_[0].auto_id is True
+    assert [request.json for request in server.requests] == [
+        {"collectionName": "docs", "dbName": "db"},
+        {"collectionName": "docs"},
+    ]
+    assert (schema.dynamic, schema.before_2_3_13) == (True, False)
+    assert schema.fields_ == (
+        FieldSchema(name="id", type="VarChar", size=36, primary_key=True),
+        FieldSchema(name="vector", type="Float16Vector", size=4),
+        FieldSchema(name="tags", type="Array", size=8, element_type="VarChar", capacity=16, nullable=True),
+        FieldSchema(name="part", type="Int64", partition_key=True, has_default=True),
+        FieldSchema(name="bm25", type="SparseFloatVector", function_output=True),
+        FieldSchema(name="chunks", type="ArrayOfStruct"),
+    )
+
+
+def test_what_v2_sends_and_takes_for_success(server: ScriptedServer) -> None:
+    upserted = {"upsertCount": 1, "upsertIds": [1]}
+    server.script(
+        UPSERT_V2,
+        Reply({"code": 0, "cost": 6, "data": upserted}),
+        Reply({"code": 200, "data": upserted}),
+        Reply({"code": 200, "message": "partition not found[partition=p]"}),
+        Reply({"code": 0}),
+    )
+    with client_of(server.url, extra={"api_version": "v2"}) as client:
+        one = UpsertRequest(collection_name="docs", db_name="db", partition_name="p", data=b'{"id":1}')
+        assert client.upsert(one, int).upsert_ids == client.upsert(one, int).upsert_ids == [1]
+        with pytest.raises(e.NotFoundError, match="partition not found"):
+            client.upsert(one, int)
+        with pytest.raises(e.MilvusRestError):
+            client.upsert(one, int)
+    names = {"collectionName": "docs", "dbName": "db", "partitionName": "p"}
+    assert server.requests[0].json == names | {"data": [{"id": 1}]}
 
 
 def test_a_type_that_is_not_known_yet(server: ScriptedServer, client: MilvusRestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import base64
 import json
 import uuid
 from datetime import datetime, timezone
@@ -86,6 +87,61 @@ def test_floats(value: float) -> None:
     assert np.float32(text) == np.float32(value)
 
 
+def halves(kind: str) -> st.SearchStrategy[float]:
+    """Every finite 16-bit float of a type, subnormal ones and -0.0 among them."""
+    shift = {"Float16Vector": 0, "BFloat16Vector": 16}[kind]
+    width = np.dtype("<u4") if shift else np.dtype("<u2")
+    floats = st.integers(0, 2**16 - 1).map(
+        lambda bits: float(np.array(bits << shift, width).view(f"<f{width.itemsize}"))
+    )
+    return floats.filter(np.isfinite)
+
+
+@pytest.mark.parametrize("kind", ["Float16Vector", "BFloat16Vector"])
+@given(st.data())
+def test_half_vectors(kind: str, data: st.DataObject) -> None:
+    """Whatever form they are given in, what goes out are the bits."""
+    vector = data.draw(st.lists(halves(kind), min_size=3, max_size=3))
+    if kind == "Float16Vector":
+        bits = np.array(vector, "<f2").tobytes()
+    else:
+        bits = (np.array(vector, "<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    for form in (
+        vector,
+        tuple(vector),
+        np.array(vector),
+        np.array(vector, np.float32),
+        bits,
+        base64.b64encode(bits).decode(),
+    ):
+        assert base64.b64decode(json.loads(encoded(form, kind, 3))) == bits
+    other = data.draw(st.floats())
+    with np.errstate(all="ignore"):
+        kept = float(np.float16(other)) if kind == "Float16Vector" else truncated(other)
+    if kept != other or not np.isfinite(other):
+        assert refused([vector[0], other, vector[1]], kind, 3).startswith(f"[1] is {other}")
+
+
+def truncated(value: float) -> float:
+    """``value`` cut to a bfloat16: the same only if it is one."""
+    return float((np.array(value, "<f4").view("<u4") & 0xFFFF0000).view("<f4"))
+
+
+@given(st.lists(st.integers(-128, 127), min_size=3, max_size=3))
+def test_int8_vectors(value: list[int]) -> None:
+    for form in (value, tuple(value), np.array(value), np.array(value, np.int8)):
+        assert json.loads(encoded(form, "Int8Vector", 3)) == value
+
+
+@given(st.dictionaries(st.integers(0, 2**32 - 2), st.floats(0, allow_nan=False, allow_infinity=False, width=32)))
+def test_sparse_vectors(value: dict[int, float]) -> None:
+    lists = {"indices": list(value), "values": list(value.values())}
+    arrays = {"indices": np.array(list(value), np.uint32), "values": np.array(list(value.values()), np.float32)}
+    for form in (value, {str(index): weight for index, weight in value.items()}, lists, arrays):
+        stored = json.loads(encoded(form, "SparseFloatVector"))
+        assert {int(index): np.float32(weight) for index, weight in stored.items()} == value
+
+
 @given(texts)
 def test_varchars(value: str) -> None:
     assert json.loads(encoded(value, "VarChar", 10**6)) == value
@@ -111,8 +167,17 @@ def test_float_vectors(value: np.ndarray[Any, Any]) -> None:
 
 @given(st.binary(min_size=2, max_size=2))
 def test_binary_vectors(value: bytes) -> None:
-    for form in (value, list(value), np.frombuffer(value, dtype=np.uint8)):
-        assert bytes(json.loads(encoded(form, "BinaryVector", 16))) == value
+    field = FieldSchema(name="x", type="BinaryVector", size=16)
+    for form in (
+        value,
+        bytearray(value),
+        base64.b64encode(value).decode(),
+        list(value),
+        np.frombuffer(value, np.uint8),
+    ):
+        texts = [encoder(field, old=old).encode({"id": 1, "x": form})[1] for old in (False, True)]
+        new, old = (json.loads(text)["x"] for text in texts)
+        assert base64.b64decode(new) == bytes(old) == value
 
 
 def json_values(limit: int) -> st.SearchStrategy[Any]:
@@ -223,7 +288,49 @@ NOT_A_NUMBER = "no finite number"
         ([256], "BinaryVector", "[0] must be an int from 0 to 255, not 256"),
         ([True], "BinaryVector", "[0] must be an int from 0 to 255, not True"),
         (b"12", "BinaryVector", "has 2 bytes, but BinaryVector(4) takes 0"),
-        ("x", "BinaryVector", "must be bytes or a list"),
+        ("x", "BinaryVector", "must be bytes, base64 or a list"),
+        ("AAA=", "BinaryVector", "has 2 bytes, but BinaryVector(4) takes 0"),
+        ([0.5, 0.1], "Float16Vector", "[1] is 0.1, which Float16Vector does not hold exactly: round the vector first"),
+        ([0.5, 65504.0 * 2], "Float16Vector", "[1] is 131008.0, which Float16Vector does not hold exactly"),
+        ([1e-8, 0.5], "Float16Vector", "[0] is 1e-08, which Float16Vector"),
+        ([float("nan"), 0.5], "Float16Vector", "[0] is nan"),
+        ([float("inf"), 0.5], "Float16Vector", "[0] is inf"),
+        (b"\x00\x00\x00\x7c", "Float16Vector", "[1] is inf"),
+        (b"\x80\x7f\x00\x00", "BFloat16Vector", "[0] is inf"),
+        ([0.5], "Float16Vector", "has 1 elements, but Float16Vector(2) takes 2"),
+        (b"\x00", "Float16Vector", "has 1 bytes, but Float16Vector(2) takes 4"),
+        ("text", "Float16Vector", "has 3 bytes, but Float16Vector(2) takes 4"),
+        ("no base64", "Float16Vector", "must be a list or array of 2 numbers (Float16Vector), not str"),
+        ([0.5, None], "BFloat16Vector", "[1] must be a number, not NoneType"),
+        ([1.0, 1.00001], "BFloat16Vector", "[1] is 1.00001, which BFloat16Vector does not hold exactly"),
+        ([1.0, 2**60 + 1], "BFloat16Vector", "[1] is 1152921504606846977, which BFloat16Vector"),
+        ([np.int64(2**60 + 1), 1.0], "BFloat16Vector", "[0] is 1152921504606846977"),
+        (np.array([1, 2**60 + 1]), "BFloat16Vector", "[1] is 1152921504606846977"),
+        ([1.0, 1e39], "BFloat16Vector", "[1] is 1e+39"),
+        ([1, 128], "Int8Vector", "[1] 128 is not within Int8"),
+        ([1, 5.0], "Int8Vector", "[1] must be an int (Int8), not float 5.0"),
+        ([1], "Int8Vector", "has 1 elements, but Int8Vector(2) takes 2"),
+        (b"ab", "Int8Vector", "must be a list (Int8Vector)"),
+        (np.array([1.0, 2.0]), "Int8Vector", "[0] must be an int (Int8), not float 1.0"),
+        (np.array([[1, 2]]), "Int8Vector", "[0] must be an int (Int8), not list"),
+        (np.ma.masked_array([1, 2], [False, True]), "Int8Vector", "[1] is null"),
+        ([0.5], "SparseFloatVector", "must be a dict of weights by index (SparseFloatVector), not list"),
+        ({2**32 - 1: 0.5}, "SparseFloatVector", "has the index 4294967295, which is no int from 0 to 4294967294"),
+        ({-1: 0.5}, "SparseFloatVector", "has the index -1"),
+        ({"01": 0.5}, "SparseFloatVector", "has the index '01'"),
+        ({1.0: 0.5}, "SparseFloatVector", "has the index 1.0"),
+        ({True: 0.5}, "SparseFloatVector", "has the index True"),
+        ({1: 0.5, "1": 0.6}, "SparseFloatVector", "has the index 1 twice"),
+        ({"indices": [3, 3], "values": [1, 2]}, "SparseFloatVector", "has the index 3 twice"),
+        ({"indices": [3], "values": [1, 2]}, "SparseFloatVector", "lists of one length"),
+        ({"indices": 3, "values": 1}, "SparseFloatVector", "lists of one length"),
+        ({"indices": [3]}, "SparseFloatVector", "has the index 'indices'"),
+        ({5: -0.5}, "SparseFloatVector", "[5] is negative"),
+        ({5: "0.5"}, "SparseFloatVector", "[5] must be a float (Float), not str '0.5'"),
+        ({5: None}, "SparseFloatVector", "[5] is null"),
+        ({5: float("nan")}, "SparseFloatVector", "[5] is nan"),
+        ({5: 1e39}, "SparseFloatVector", "[5] 1e+39 is beyond float32"),
+        ({5: 1e-50}, "SparseFloatVector", "[5] 1e-50 is too small for float32"),
         ("text", "JSON", "must be a dict or a list (JSON), not str"),
         (None, "JSON", "is null"),
         ({"a": float("nan")}, "JSON", ".a is nan, which is no finite number"),
@@ -247,7 +354,15 @@ NOT_A_NUMBER = "no finite number"
     ],
 )
 def test_refused_with_the_reason(value: Any, kind: str, reason: str) -> None:
-    assert reason in refused(value, kind, {"VarChar": 4, "FloatVector": 4, "BinaryVector": 4}.get(kind))
+    sizes = {
+        "VarChar": 4,
+        "FloatVector": 4,
+        "BinaryVector": 4,
+        "Float16Vector": 2,
+        "BFloat16Vector": 2,
+        "Int8Vector": 2,
+    }
+    assert reason in refused(value, kind, sizes.get(kind))
 
 
 def test_nesting_without_end() -> None:
@@ -259,6 +374,15 @@ def test_nesting_without_end() -> None:
 def test_elements_of_an_array_whose_type_is_known() -> None:
     assert encoded([1, -128], "Array", element_type="Int8") == "[1,-128]"
     assert refused([1, 128], "Array", element_type="Int8").startswith("[1] 128 is not within Int8")
+    assert refused([1], "Array", element_type="VarChar").startswith("[0] must be a str (VarChar)")
+    assert refused(["ab", "é!"], "Array", 2, element_type="VarChar").startswith("[1] is 3 bytes long in UTF-8")
+    assert "api_version v2 tells which" in refused([2**53 + 1], "Array")
+    assert "api_version v2 tells which" in refused([1e-60], "Array")
+    assert encoded([2**53, -(2**53)], "Array") == "[9007199254740992,-9007199254740992]"
+    assert encoded([0.0, 1e-44], "Array") == "[0.0,1.0e-44]"
+    assert encoded([2**53 + 1], "Array", element_type="Int64") == "[9007199254740993]"
+    assert encoded([0.1, 7], "Array", element_type="Float", capacity=2) == "[0.1,7.0]"
+    assert refused([1, 2, 3], "Array", element_type="Int8", capacity=2) == "has 3 elements, but the Array takes 2"
 
 
 @pytest.mark.parametrize("name", ["class", "model_config", "_x", "a b", "é", 'a"b', "$x", "schema", "copy", ""])
@@ -307,8 +431,14 @@ def test_collections_that_cannot_be_written() -> None:
     for fields, old, message in (
         ([FieldSchema(name="x", type="JSON")], True, "field 'x' is of type JSON: Milvus before 2.3.6 cannot"),
         ([FieldSchema(name="x", type="Array")], True, "is of type Array: Milvus before 2.3.6 cannot"),
-        ([FieldSchema(name="x", type="SparseFloatVector")], False, "this package cannot write fields of that type"),
-        ([FieldSchema(name="x", type="Geometry")], False, "is of type Geometry"),
+        *(
+            (
+                [FieldSchema(name="x", type=kind)],
+                False,
+                f"of type {kind}: this package cannot write fields of that type",
+            )
+            for kind in ("Geometry", "Timestamptz", "ArrayOfStruct", "ArrayOfVector", "Text")
+        ),
     ):
         with pytest.raises(UnsupportedCollectionError, match=message):
             encoder(*fields, old=old)

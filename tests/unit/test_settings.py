@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
+from airflow_provider_milvus_rest.ingest.run import MAX_REQUEST_BYTES
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.testing.certificates import Certificates
 
@@ -86,6 +87,22 @@ def test_credentials(login: str | None, password: str, token: str) -> None:
     assert found.token is not None
     assert found.token.get_secret_value() == token
     assert password not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("in03-0123.serverless.gcp-us-west1.cloud.zilliz.com", ":443"),
+        ("in03-0123.serverless.gcp-us-west1.vectordb.zillizcloud.com", ":443"),
+        ("in01-0123.aws-us-west-2.vectordb.zillizcloud.com:19530", ""),
+        ("in01-0123.ali-cn-hangzhou.cloud.zilliz.com.cn", ":443"),
+    ],
+)
+def test_zilliz_clouds_endpoints(host: str, url: str) -> None:
+    found = settings(host=f"https://{host}", password="an-api-key", extra={"api_version": "v2"})
+    assert found.base_url == f"https://{host}{url}"
+    assert found.api_version == "v2"
+    assert MAX_REQUEST_BYTES < 60_000_000 < 64_000_000
 
 
 def test_no_credentials() -> None:
