@@ -22,6 +22,7 @@ MISSING = object()
 UPSERT, GET, QUERY = "/v1/vector/upsert", "/v1/vector/get", "/v1/vector/query"
 LIST, DESCRIBE = "/v1/vector/collections", "/v1/vector/collections/describe"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
+SESSION = requests.Session()
 NUMBERS = {"Accept-Type-Allow-Int64": "true"}
 SCALARS = ("Int8", "Int16", "Int32", "Int64", "Bool", "Float", "Double")
 
@@ -164,7 +165,7 @@ class Case:
             if self.body is not None
             else None
         )
-        answer = requests.request(
+        answer = SESSION.request(
             self.method, url + self.path, data=data, headers=self.headers, allow_redirects=False, timeout=10
         )
         found, text = [], answer.text
