@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -69,7 +70,8 @@ class Rejects:
             if isinstance(entity, Mapping):
                 row = {str(name): _jsonable(value) for name, value in entity.items()} | {REJECT: reject}
             else:
-                row = {REJECT: reject | {"raw": _jsonable(entity)}}
+                raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
+                row = {REJECT: reject | {"raw": _jsonable(raw)}}
             text = json.dumps(row)
         except RecursionError:
             text = json.dumps({REJECT: reject | {"raw": "(nested too deeply to be written here)"}})
@@ -117,5 +119,6 @@ def _jsonable(value: Any) -> Any:
         return value
     if isinstance(value, int):
         return value if value.bit_length() < 10_000 else digits(value)
-    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    # As vectors of bytes are read again.
+    text = base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
     return text if len(text) <= _MAX_RAW_CHARS else f"{text[:_MAX_RAW_CHARS]}…"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 from pathlib import Path
@@ -174,15 +175,26 @@ def test_rejected_rows_are_written_whatever_they_hold(server: ScriptedServer, tm
         entity(2**70),
         [5],
         None,
+        entity(5, 5) | {"bits": b"\xff\x00"},
     ]
     rejects = Rejects(tmp_path / "folder" / "rejects.jsonl")
     run(server, rows, IngestReport(), rejects)
     lines = [json.loads(line) for line in (tmp_path / "folder" / "rejects.jsonl").read_text().splitlines()]
     assert [line["$reject"]["position"] for line in lines] == [f"[{index}]" for index in range(len(rows))]
-    assert [line["$reject"]["field"] for line in lines] == ["vector", "text", "text", "('a', 1)", "id", None, None]
+    assert [line["$reject"]["field"] for line in lines] == [
+        "vector",
+        "text",
+        "text",
+        "('a', 1)",
+        "id",
+        None,
+        None,
+        "text",
+    ]
     assert lines[0]["vector"] == [0.5, "nan", 0.5, 0.5]
     assert lines[1]["text"] == "\ud800"
     assert lines[2]["text"] == "2026-01-01"
     assert lines[4]["id"] == 2**70
     assert lines[5]["$reject"]["raw"] == [5]
+    assert base64.b64decode(lines[7]["bits"]) == b"\xff\x00"
     assert all("NaN" not in line for line in (tmp_path / "folder" / "rejects.jsonl").read_text().splitlines())
