@@ -17,6 +17,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 # Else `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
+KNOW_AIRFLOW := tests/unit tests/system $(patsubst %,tests/integration/test_%.py,connections sources storage upsert)
 
 .PHONY: demo test test-all distributed screenshots bench lint install lock clean
 
@@ -28,7 +29,7 @@ test: install lint
 
 test-all: install .venv-2.11/installed .venv-3.13/installed lint
 	$(RUN) -m pytest
-	.venv-2.11/bin/python -m pytest -m "not heavy"
+	.venv-2.11/bin/python -m pytest -m "not airflow_3" $(KNOW_AIRFLOW)
 	.venv-3.13/bin/python -m pytest -m "not heavy" tests/unit tests/system/test_examples.py
 
 distributed: install

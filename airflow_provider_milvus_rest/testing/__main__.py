@@ -51,7 +51,9 @@ def main() -> int:
         print("Starting a local Milvus …", flush=True)
     elif not command:
         parser.error("MILVUS_REST_TEST_URI names a server: there is none to start, and no command to run.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts what runs in the background with SIGINT ignored, and the command would inherit that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with nullcontext(given) if given else LocalMilvus() as milvus:
         print(f"Milvus is at {milvus.uri}", flush=True)
         connection = {"AIRFLOW_CONN_MILVUS_REST_DEFAULT": milvus.connection_json()}

@@ -77,7 +77,13 @@ except KeyboardInterrupt:
 """
     environment = os.environ | {"MILVUS_REST_TEST_URI": "http://given:1"}
     command = [sys.executable, "-m", "airflow_provider_milvus_rest.testing", "--", sys.executable, "-c", code]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a shell does for what runs behind
+    ) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         pid = int(next(line for line in lines if line.startswith("child")).split()[1])

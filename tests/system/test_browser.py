@@ -18,7 +18,7 @@ from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 from tests.system.conftest import CHROMIUM, screenshot, wait_for
 from tests.system.test_examples import EXAMPLES
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
 DAG_ID = "example_milvus_rest_taskflow"
 
 

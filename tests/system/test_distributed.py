@@ -47,6 +47,7 @@ def left_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.heavy
+@pytest.mark.airflow_3
 @pytest.mark.timeout(600)
 def test_two_workers_both_work_and_counts_are_exact(script: subprocess.Popen[str], tmp_path: Path) -> None:
     output, errors = script.communicate()
@@ -63,6 +64,7 @@ def test_two_workers_both_work_and_counts_are_exact(script: subprocess.Popen[str
 
 
 @pytest.mark.heavy
+@pytest.mark.airflow_3
 @pytest.mark.timeout(600)
 def test_ctrl_c_while_the_dag_runs_leaves_nothing_behind(script: subprocess.Popen[str], tmp_path: Path) -> None:
     assert script.stdout is not None

@@ -170,6 +170,7 @@ def test_the_shards() -> None:
 
 
 @PLAIN
+@pytest.mark.heavy
 def test_the_asset(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
     (tmp_path / "docs_as_asset.py").write_text(block("asset", "docs/assets-and-lineage.md"))

@@ -31,6 +31,7 @@ PRINTS = {
     "example_milvus_rest_assets": r"",  # its rows are counted, and its second DAG has a test of its own
     "example_milvus_rest_mapped": r"^152 \+ 152 \+ 152 \+ 152 = 608 rows are in 'stdlib_docs_mapped'$",
 }
+HEAVY = pytest.mark.heavy
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 
 
@@ -55,9 +56,12 @@ def test_there_is_no_example_that_is_not_tested() -> None:
     assert {path.stem for path in EXAMPLES.glob("example_milvus_*.py")} == set(COLLECTIONS)
 
 
+SOON = ("example_milvus_rest_taskflow", "example_milvus_rest_shards")  # the others take a minute
+
+
 @PLAIN
-@pytest.mark.parametrize("dag_id", COLLECTIONS)
-@pytest.mark.parametrize("way", ["python", pytest.param("airflow dags test", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("dag_id", [name if name in SOON else pytest.param(name, marks=HEAVY) for name in COLLECTIONS])
+@pytest.mark.parametrize("way", ["python", pytest.param("airflow dags test", marks=HEAVY)])
 def test_run(stored: Callable[[str], int], dag_id: str, way: str) -> None:
     file = str(EXAMPLES / f"{dag_id}.py")
     command = [sys.executable, file] if way == "python" else [AIRFLOW, "dags", "test", dag_id]
@@ -68,6 +72,7 @@ def test_run(stored: Callable[[str], int], dag_id: str, way: str) -> None:
 
 
 @PLAIN
+@HEAVY
 def test_the_asset_tells_the_next_dag(stored: Callable[[str], int]) -> None:
     # Airflow 2 makes events only of datasets that it has found in a DAG file.
     subprocess.run([AIRFLOW, "dags", "reserialize"], check=True, capture_output=True)
@@ -85,6 +90,7 @@ def dags_folder() -> Path:
 
 @PLAIN
 @pytest.mark.heavy
+@pytest.mark.airflow_3
 def test_under_airflow_standalone(stored: Callable[[str], int], standalone: Callable[..., Any]) -> None:
     wait_for(lambda: {dag["dag_id"] for dag in standalone("dags", "list")} >= set(COLLECTIONS), 60, lambda: "no DAGs")
     for dag_id in COLLECTIONS:

@@ -32,6 +32,7 @@ def asset_events(uri: str) -> list[dict[str, Any]]:
         return [json.loads(extra) for (extra,) in session.execute(text(query), {"uri": uri})]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 def test_events(
     airflow_db: None,

@@ -20,7 +20,7 @@ from tests.system.conftest import read_xcom, wait_for
 
 ROWS = 60_000
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
-pytestmark = [PLAIN, pytest.mark.heavy, pytest.mark.timeout(600)]
+pytestmark = [PLAIN, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
 
 
 def entity(key: int) -> dict[str, Any]:
