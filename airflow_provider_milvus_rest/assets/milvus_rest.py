@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.rest.settings import base_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.assets import Asset
@@ -25,31 +26,32 @@ _DEFAULT_PORT = 19530
 _MAX_INPUTS = 100
 
 
-def collection_uri(host: str, port: int, db_name: str | None, collection_name: str) -> str:
-    """The URI of a collection; of the database ``default`` if ``db_name`` is None."""
+def collection_uri(server: str, db_name: str | None, collection_name: str) -> str:
+    """The URI of a collection on the server at an ``http://host:port``; of ``default`` if ``db_name`` is None."""
     path = "/".join(quote(name, safe="") for name in (db_name or DEFAULT_DATABASE, collection_name))
-    return f"{SCHEME}://{f'[{host}]' if ':' in host else host}:{port}/{path}"
+    return f"{SCHEME}://{server.partition('://')[2].lower()}/{path}"
 
 
 def create_asset(
     *,
     host: str,
     collection_name: str,
-    port: int = _DEFAULT_PORT,
+    port: int | None = None,
     db_name: str = DEFAULT_DATABASE,
     extra: dict[str, Any] | None = None,
 ) -> Asset:
     """The asset of a collection, for ``outlets`` and schedules.
 
-    :param host: host name or address of Milvus, as in the connection.
+    :param host: as in the connection: a host name or address, which may have ``http://``, ``https://`` and a port.
     :param collection_name: as in Milvus.
-    :param port: as in the connection.
+    :param port: as in the connection; 19530 if not given, or 443 with ``https://``.
     :param db_name: the database.
     :param extra: the asset's own, which is not that of its events.
+    :raises ConnectionSettingsError: ``host`` cannot be used.
     """
     from airflow.providers.common.compat.assets import Asset
 
-    return Asset(uri=collection_uri(host, port, db_name, collection_name), extra=extra)
+    return Asset(uri=collection_uri(base_url(host, port), db_name, collection_name), extra=extra)
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
@@ -63,8 +65,9 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
             f"URI format {SCHEME}:// must name host, database and collection, and nothing else: "
             f"{SCHEME}://host:{_DEFAULT_PORT}/{DEFAULT_DATABASE}/collection"
         )
-    port = uri.port or _DEFAULT_PORT
-    return urlsplit(collection_uri(uri.hostname, port, unquote(names[0]), unquote(names[1])))
+    host = f"[{uri.hostname}]" if ":" in uri.hostname else uri.hostname
+    server = f"http://{host}:{uri.port or _DEFAULT_PORT}"
+    return urlsplit(collection_uri(server, unquote(names[0]), unquote(names[1])))
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:
@@ -92,7 +95,8 @@ def lineage(uri: str | None, files: Iterable[str], report: IngestReport) -> Oper
     """What OpenLineage is told of a run: the files, and the collection with the rows and bytes that it took.
 
     :param uri: None if the run did not get as far as to know it.
-    :param files: paths and URIs; the folders of more than 100 of them, since an event has its limits.
+    :param files: paths and URIs; of more than 100 the folders, at most as many, since an event has its limits.
+    :param report: the rows and bytes are those of this try of the task alone, the bytes with all that was sent again.
     """
     from airflow.providers.common.compat.openlineage.facet import (
         Dataset,
@@ -103,8 +107,10 @@ def lineage(uri: str | None, files: Iterable[str], report: IngestReport) -> Oper
 
     names = list(dict.fromkeys(files))
     if len(names) > _MAX_INPUTS:
-        names = list(dict.fromkeys(name.rpartition("/")[0] for name in names))[:_MAX_INPUTS]
-    statistics = OutputStatisticsOutputDatasetFacet(rowCount=report.upsert_count, size=report.bytes_sent)
+        names = list(dict.fromkeys(name.rpartition("/")[0] or "/" for name in names))[:_MAX_INPUTS]
+    statistics = OutputStatisticsOutputDatasetFacet(
+        rowCount=report.upsert_count - report.resumed_count, size=report.bytes_sent
+    )
     facets = {"outputStatistics": statistics}
     return OperatorLineage(
         inputs=[Dataset(**_names(name)) for name in names],
@@ -114,9 +120,10 @@ def lineage(uri: str | None, files: Iterable[str], report: IngestReport) -> Oper
 
 def _names(uri: str) -> dict[str, str]:
     """Namespace and name in OpenLineage of a collection, a file or an object in a storage."""
-    parts = urlsplit(uri)
-    if "://" not in uri or parts.scheme == "file":
-        return {"namespace": "file", "name": str(Path(parts.path if "://" in uri else uri).absolute())}
-    path = unquote(parts.path).lstrip("/")
-    name = path.replace("/", ".") if parts.scheme == SCHEME else path
-    return {"namespace": f"{parts.scheme}://{parts.netloc}", "name": name or "/"}
+    # Not by urlsplit: in the names of objects, "#", "?" and "%" are what they are.
+    scheme, remote, rest = uri.partition("://")
+    netloc, _, path = rest.partition("/")
+    if not remote or scheme == "file":
+        return {"namespace": "file", "name": str(Path(f"/{path}" if remote else uri).absolute())}
+    name = unquote(path.replace("/", ".")) if scheme == SCHEME else path
+    return {"namespace": f"{scheme}://{netloc}", "name": name or "/"}

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
 
@@ -299,8 +298,7 @@ class MilvusRestHook(BaseHook):
         """
         with final_errors():
             _check_name("collection_name", collection_name)
-            server = urlsplit(self.get_conn().settings.base_url)
-            return collection_uri(str(server.hostname), server.port or 0, self._database(db_name), collection_name)
+            return collection_uri(self.get_conn().settings.base_url, self._database(db_name), collection_name)
 
     def test_connection(self) -> tuple[bool, str]:
         """Whether the connection works, and the number of collections, or what is wrong and what to do about it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, excerpt
 from airflow_provider_milvus_rest.rows.fields import digits
 from airflow_provider_milvus_rest.rows.files import without_connection
-from airflow_provider_milvus_rest.rows.source import REJECT
+from airflow_provider_milvus_rest.rows.source import ALTERED, REJECT
 
 NAMED = 10
 """How many rejected rows an error names."""
@@ -26,7 +27,8 @@ class Rejects:
 
     The file is JSON Lines: a row's own keys, and ``$reject`` with ``position``, ``key``, ``field``, ``reason`` and
     ``code``, which the reader leaves out, so that a mended file can be read as it is. What is not an object stands as
-    ``raw`` in ``$reject``. It is made when there is something to write.
+    ``raw`` in ``$reject``. Fields with values that JSON does not have are named as ``altered`` there, and the reader
+    refuses the row as long as they are. It is made when there is something to write.
 
     :param file: a ``pathlib.Path`` or ``ObjectStoragePath``, or None: then the first rejected row fails the run.
     :param max_rejects: more than that many fail the run; None for no limit.
@@ -53,8 +55,11 @@ class Rejects:
         """Whether, with so many more, there are more than may be and as many as an error names."""
         return self._limit is not None and self.count + more >= max(self._limit + 1, NAMED)
 
-    def add(self, entity: Any, error: RowError) -> None:
-        """Take note of a row."""
+    def add(self, entity: Any, error: RowError, octets: Collection[str] = ()) -> None:
+        """Take note of a row.
+
+        :param octets: the names of fields that take base64 for bytes.
+        """
         self.count += 1
         if len(self._first) < NAMED:
             self._first.append(error)
@@ -67,12 +72,7 @@ class Rejects:
         names = ("position", "key", "field", "reason", "code")
         reject = {name: getattr(error, name) for name in names}
         try:
-            if isinstance(entity, Mapping):
-                row = {str(name): _jsonable(value) for name, value in entity.items()} | {REJECT: reject}
-            else:
-                raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
-                row = {REJECT: reject | {"raw": _jsonable(raw)}}
-            text = json.dumps(row)
+            text = json.dumps(_row(entity, reject, octets))
         except RecursionError:
             text = json.dumps({REJECT: reject | {"raw": "(nested too deeply to be written here)"}})
         with self._writing():
@@ -105,20 +105,49 @@ class Rejects:
         return RowsRejectedError(message)
 
 
-def _jsonable(value: Any) -> Any:
-    """The nearest that JSON has: a rejected row's values may be what it was rejected for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _jsonable(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(name): _jsonable(member) for name, member in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_jsonable(member) for member in value]
+def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[str, Any]:
+    if not isinstance(entity, Mapping):
+        raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
+        return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
+    earlier = entity.get(REJECT)  # of a row that was not mended
+    was = earlier.get(ALTERED) if isinstance(earlier, Mapping) else None
+    altered = dict.fromkeys(map(str, was if isinstance(was, list) else [was] if was else []))
+    row = {}
+    for name, value in entity.items():
+        note = functools.partial(altered.setdefault, str(name))
+        if name in octets and isinstance(value, (bytes, bytearray)):
+            row[name] = base64.b64encode(value).decode()
+            continue
+        if not isinstance(name, str):
+            note()
+        row[str(name)] = _jsonable(value, note)
+    return row | {REJECT: reject | ({ALTERED: list(altered)} if altered else {})}
+
+
+def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
+    """The nearest that JSON has; ``note`` is called where that is something else."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int):
-        return value if value.bit_length() < 10_000 else digits(value)
-    # As vectors of bytes are read again.
-    text = base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufO" and value.dtype.itemsize <= 8:
+        if isinstance(value, np.ma.MaskedArray):
+            note()
+        return _jsonable(value.tolist(), note)
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            note()
+        return {str(name): _jsonable(member, note) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(member, note) for member in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, int) and value.bit_length() < 10_000:
+        return value
+    if isinstance(value, str) and len(value) <= _MAX_RAW_CHARS:
+        return value
+    note()
+    if isinstance(value, (set, frozenset)):
+        return [_jsonable(member, note) for member in value]
+    if isinstance(value, (bytes, bytearray)):
+        value = value.decode(errors="replace")
+    text = digits(value) if isinstance(value, int) else str(value)
     return text if len(text) <= _MAX_RAW_CHARS else f"{text[:_MAX_RAW_CHARS]}…"

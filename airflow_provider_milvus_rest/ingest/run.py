@@ -21,7 +21,7 @@ from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
-from airflow_provider_milvus_rest.rows.source import Row, Source
+from airflow_provider_milvus_rest.rows.source import Row, Source, octets_of
 
 BATCH_SIZE = 1000
 MAX_REQUEST_BYTES = 8 * 2**20
@@ -55,6 +55,7 @@ class Ingest:
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self._encoder = encoder
+        self._octets = octets_of(encoder.columns)
         self._report = report
         self._rejects = rejects
         self._progress = progress
@@ -209,7 +210,7 @@ class Ingest:
             self._checkpoint.reached(*self._reached)
 
     def _reject(self, entity: object, error: RowError) -> None:
-        self._rejects.add(entity, error)
+        self._rejects.add(entity, error, self._octets)
         self._report.rejected_count += 1
         self._open -= 1
 

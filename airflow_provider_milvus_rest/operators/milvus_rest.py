@@ -25,7 +25,7 @@ from airflow_provider_milvus_rest.ingest.pace import RETRY_BUDGET
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
-from airflow_provider_milvus_rest.rows.files import FORMATS, File, Files, find_files
+from airflow_provider_milvus_rest.rows.files import FORMATS, File, Files, find_files, without_connection
 from airflow_provider_milvus_rest.rows.readers import FileRows
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 
@@ -197,7 +197,10 @@ class MilvusRestUpsertOperator(BaseOperator):
             self.log.info("There was nothing to upsert: the source has no rows.")
         for outlet in outlets if "outlet_events" in context else ():
             counts = {key: value for key, value in report.outputs().items() if key != "upsert_ids"}
-            context["outlet_events"][outlet].extra = counts
+            if report.rejects_path:
+                counts["rejects_path"] = without_connection(report.rejects_path)
+            event = context["outlet_events"][outlet]
+            event.extra = {**(event.extra or {}), **counts}
         return report.outputs()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:

@@ -40,6 +40,8 @@ from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertR
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema
 
+_MAX_TIMEOUT = 86_400
+"""Seconds; Milvus cannot hold any number."""
 MAX_CONCURRENCY = 32
 """Connections that a client keeps open."""
 
@@ -132,7 +134,7 @@ class MilvusRestClient:
                 "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
                 "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
                 # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
-                "Request-Timeout": str(max(1, int(settings.read_timeout))),
+                "Request-Timeout": str(int(min(max(1, settings.read_timeout), _MAX_TIMEOUT))),
             }
         )
         if settings.client_cert:

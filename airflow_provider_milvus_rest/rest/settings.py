@@ -77,7 +77,7 @@ class ConnectionSettings(BaseModel):
             )
         try:
             settings = cls(
-                base_url=_base_url(host, port),
+                base_url=base_url(host, port),
                 token=_token(login, password),
                 database=(schema or "").strip() or None,
                 **options,
@@ -118,8 +118,11 @@ def _no_pass_phrase() -> str:
 EXTRAS = set(ConnectionSettings.model_fields) - {"base_url", "token", "database"}
 
 
-def _base_url(host: str | None, port: int | None) -> str:
-    """``scheme://host:port`` of a bare host, one with a port, or one with a scheme."""
+def base_url(host: str | None, port: int | None) -> str:
+    """``scheme://host:port`` of a bare host, one with a port, or one with a scheme.
+
+    :raises ConnectionSettingsError: saying what is wrong with it.
+    """
     host = (host or "").strip()
     if not host:
         raise ConnectionSettingsError("field 'host' is empty: give Milvus's host name or address.")

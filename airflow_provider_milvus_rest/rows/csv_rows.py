@@ -16,7 +16,7 @@ from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.files import File
 from airflow_provider_milvus_rest.rows.json_rows import JsonParser, reason_of
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from airflow_provider_milvus_rest.rows.source import REJECT, Columns, Row, Watch
+from airflow_provider_milvus_rest.rows.source import OCTETS, REJECT, Columns, Row, Watch
 
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -100,10 +100,14 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
 
         return convert
 
+    def octets(cell: str) -> Any:
+        return parsed(parser.value)(cell) if cell[:1] in ("[", '"') else cell or None
+
     converters: dict[str, Callable[[str], Any]] = {
         **{"VarChar": _text, "Bool": boolean, "FloatVector": parsed(parser.vector)},
         **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), integer),
         **dict.fromkeys(("Float", "Double"), number),
+        **dict.fromkeys(OCTETS, octets),
     }
     return converters.get(kind) or parsed(parser.value)
 

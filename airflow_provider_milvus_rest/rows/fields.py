@@ -64,6 +64,8 @@ def _not(expected: str, value: Any) -> PydanticCustomError:
     if type(value).__name__ in _FOREIGN_NULLS:
         return refuse(f"is {type(value).__name__}, but must be {expected}; make it None where the field takes null")
     how = next((f"; convert it with {how}" for types, how in _CONVERSIONS if isinstance(value, types)), "")
+    if "Vector" in expected and isinstance(value, (bytes, bytearray, memoryview)):
+        how = "; convert it with list(value)" if "bytes" not in expected else "; convert it with bytes(value)"
     if hasattr(value, "as_py"):
         how = "; convert it with value.as_py()"
     elif not how and hasattr(value, "tolist"):
@@ -183,7 +185,7 @@ def float_vector(dim: int) -> Check:
     return check
 
 
-def _numbers(value: Any, dim: int, name: str) -> np.ndarray[Any, Any]:
+def _numbers(value: Any, dim: int, name: str, takes: str = "a list") -> np.ndarray[Any, Any]:
     """An array of ``dim`` numbers, for a field of the type ``name``."""
     if isinstance(value, np.ndarray):
         if isinstance(value, np.ma.MaskedArray):
@@ -200,7 +202,7 @@ def _numbers(value: Any, dim: int, name: str) -> np.ndarray[Any, Any]:
     elif isinstance(value, array.array) and value.typecode in "fd":
         numbers = np.asarray(value)
     else:
-        raise _not(f"a list or array of {dim} numbers ({name})", value)
+        raise _not(f"{takes} or array of {dim} numbers ({name})", value)
     if numbers.shape != (dim,):
         shape = len(value) if numbers.ndim == 1 else f"shape {numbers.shape}"
         raise refuse(f"has {shape} elements, but {name}({dim}) takes {dim}")
@@ -225,7 +227,7 @@ def half_vector(name: str, dim: int) -> Check:
     def check(value: Any) -> bytes:
         value, given = _octets(value), None
         if not isinstance(value, (bytes, bytearray)):
-            numbers = _numbers(value, dim, name)
+            numbers = _numbers(value, dim, name, "bytes, base64, or a list")
             given = numbers.tolist() if isinstance(value, np.ndarray) else [plain(number) for number in value]
             with np.errstate(all="ignore"):
                 value = shrink(numbers).tobytes()
@@ -438,7 +440,9 @@ def _unnamed(check: Check) -> Check:
     def checked(value: Any) -> bytes:
         text, number = check(value), plain(value)
         if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
-            raise refuse(f"{digits(number)} is a number that some Arrays change: api_version v2 tells which")
+            raise refuse(
+                f"{digits(number)} is changed by some types of Array, and v1 does not say of which this is: use v2"
+            )
         return text
 
     return checked

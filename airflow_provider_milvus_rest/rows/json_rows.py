@@ -18,7 +18,7 @@ import simdjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.files import File
-from airflow_provider_milvus_rest.rows.source import Columns, Row, Watch, vectors_of, without_reject
+from airflow_provider_milvus_rest.rows.source import Columns, Row, Watch, row_of, vectors_of
 
 MAX_LINE_BYTES = 32 * 2**20
 """No row of Milvus is as long, and simdjson's arrays must stay below 2^24 elements."""
@@ -131,7 +131,7 @@ def read_lines(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
                 text = line.rstrip(b"\r\n")
                 yield Row(position, text, RowError(f"not JSON: {reason_of(error)}", position=position))
             else:
-                yield Row(position, without_reject(entity))
+                yield row_of(position, entity)
 
 
 def _lines(file: File, watch: Watch) -> Iterator[tuple[str, bytes]]:
@@ -185,12 +185,12 @@ def read_document(file: File, _columns: Columns, watch: Watch) -> Iterator[Row]:
                 hint = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
         raise InputError(f"not JSON: {reason_of(error)}{hint}", position=position) from None
     if isinstance(document, dict):
-        yield Row(f"{file.name}[0]", without_reject(document))
+        yield row_of(f"{file.name}[0]", document)
     elif isinstance(document, list):
         index = 0
         watch(lambda: index / len(document))
         for index, entity in enumerate(document):
-            yield Row(f"{file.name}[{index}]", without_reject(entity))
+            yield row_of(f"{file.name}[{index}]", entity)
     else:
         raise InputError(
             f"the document is a {type(document).__name__}, not an array of objects or one object", position=file.name

@@ -177,7 +177,7 @@ def test_the_asset(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.Mon
     for command in ("reserialize", "test write_docs", "test use_docs"):
         done = subprocess.run([AIRFLOW, "dags", *command.split()], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search("^3 rows are new$", done.stdout, re.MULTILINE)
+    assert re.search("^3 rows were upserted$", done.stdout, re.MULTILINE)
 
 
 def test_the_transport() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest.assets import milvus_rest as assets
+from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
@@ -53,7 +55,7 @@ def test_what_is_no_collection_is_refused(uri: str) -> None:
 
 @given(NAMES, NAMES)
 def test_names_come_back_out_of_the_uri(db_name: str, collection_name: str) -> None:
-    uri = assets.collection_uri("localhost", 19530, db_name, collection_name)
+    uri = assets.collection_uri("http://localhost:19530", db_name, collection_name)
     assert assets.sanitize_uri(urlsplit(uri)).geturl() == uri
     assert [assets.unquote(part) for part in urlsplit(uri).path.split("/")[1:]] == [db_name, collection_name]
 
@@ -73,9 +75,26 @@ def test_the_uri_of_a_connection(connection: str, expected: str, monkeypatch: py
     assert uri == Asset(uri).uri == f"milvus://{expected}"
 
 
-def test_create_asset() -> None:
-    asset = assets.create_asset(host="Localhost", collection_name="docs", db_name="my_db", extra={"team": "search"})
-    assert (asset.uri, asset.extra) == ("milvus://localhost:19530/my_db/docs", {"team": "search"})
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        ("Localhost", None, "localhost:19530"),
+        ("http://LOCALHOST", 19530, "localhost:19530"),
+        ("localhost:19530", None, "localhost:19530"),
+        ("https://localhost", None, "localhost:443"),
+        ("::1", None, "[::1]:19530"),
+        ("[::1]", 19531, "[::1]:19531"),
+    ],
+)
+def test_create_asset_takes_the_host_of_the_connection(host: str, port: int | None, expected: str) -> None:
+    asset = assets.create_asset(host=host, port=port, collection_name="docs", db_name="my_db", extra={"team": "search"})
+    assert (asset.uri, asset.extra) == (f"milvus://{expected}/my_db/docs", {"team": "search"})
+    assert asset == Asset(asset.uri, extra={"team": "search"})  # on Airflow 3 by its name too
+
+
+def test_create_asset_refuses_a_host_that_is_none() -> None:
+    with pytest.raises(ConnectionSettingsError, match="field 'host' holds credentials"):
+        assets.create_asset(host="http://root:hunter2@localhost", collection_name="docs")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +102,8 @@ def test_create_asset() -> None:
     [
         ("milvus://h:19530/my_db/docs", "milvus://h:19530", "my_db.docs"),
         ("s3://bucket/a/b.parquet", "s3://bucket", "a/b.parquet"),
+        ("s3://bucket/a%20b#1?.jsonl", "s3://bucket", "a%20b#1?.jsonl"),
+        ("file:///tmp/a#d.jsonl", "file", "/tmp/a#d.jsonl"),
         ("file:///tmp/rows.jsonl", "file", "/tmp/rows.jsonl"),
         ("/tmp/rows.jsonl", "file", "/tmp/rows.jsonl"),
     ],
@@ -97,6 +118,36 @@ def test_many_files_are_named_by_their_folders() -> None:
     inputs = assets.lineage(ONE, files, IngestReport()).inputs
     assert [dataset.name for dataset in inputs] == ["day=0", "day=1", "day=2"]
     assert len(assets.lineage(ONE, files[:100] * 2, IngestReport()).inputs) == 100
+    (root,) = assets.lineage(ONE, [f"/{part}.jsonl" for part in range(101)], IngestReport()).inputs
+    assert root.name == "/"
+
+
+def test_statistics_are_those_of_one_try() -> None:
+    """The rows of earlier tries are in their events."""
+    report = IngestReport(read_count=10, upsert_count=10, resumed_count=6, bytes_sent=400)
+    (output,) = assets.lineage(ONE, [], report).outputs
+    assert output.outputFacets["outputStatistics"].rowCount == 4
+
+
+def test_what_is_in_the_event_already_stays(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+    asset = Asset("milvus://localhost/default/docs")
+    event = SimpleNamespace(extra={"model": "bge"})
+    operator = MilvusRestUpsertOperator(
+        task_id="upsert",
+        collection_name="docs",
+        entities=[{"id": "x"}],
+        outlets=[asset],
+        on_reject="skip",
+        rejects_path=f"file://my_conn@{tmp_path}",
+        return_ids=True,
+    )
+    operator.execute({"outlet_events": {asset: event}})
+    assert (event.extra["model"], event.extra["rejected_count"]) == ("bge", 1)
+    assert "upsert_ids" not in event.extra
+    assert "my_conn" not in event.extra["rejects_path"]
 
 
 def test_outlets_without_airflow(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

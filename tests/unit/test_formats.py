@@ -565,3 +565,16 @@ def test_a_field_map_into_nowhere() -> None:
     fixed = VECTOR_ONLY_SCHEMA.model_copy(update={"dynamic": False})
     with pytest.raises(InputError, match="field_map: 'titel' is no field of 'docs'"):
         RowEncoder(fixed, {"title": "titel"})
+
+
+@pytest.mark.parametrize("cell", ["AQI=", '"""AQI="""', '"[1, 2]"'])
+def test_vectors_of_bytes_in_a_cell(tmp_path: Path, cell: str) -> None:
+    """Base64 as it is, as JSON text, and a list."""
+    fields = [
+        FieldSchema(name="id", type="Int64", primary_key=True),
+        FieldSchema(name="bits", type="BinaryVector", size=16),
+    ]
+    (tmp_path / "a.csv").write_text(f"id,bits\n1,{cell}\n")
+    encoder = RowEncoder(CollectionSchema(name="docs", fields_=tuple(fields)))
+    (row,) = FileRows(find_files(str(tmp_path / "a.csv"))).rows(encoder.columns)
+    assert b'"AQI="' in encoder.encode(row.entity, row.position)[1]

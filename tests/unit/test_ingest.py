@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
-from airflow_provider_milvus_rest.rows.readers import Entities
+from airflow_provider_milvus_rest.rows.files import find_files
+from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 
 
@@ -41,7 +43,7 @@ def run(
     with MilvusRestClient(ConnectionSettings.from_connection(host=server.url)[0]) as client:
         schema = client.describe_collection("docs")
         Ingest(client, schema, RowEncoder(schema), report, rejects or Rejects(), pace=pace, **options).run(
-            Entities(rows)
+            rows if isinstance(rows, FileRows) else Entities(rows)
         )
 
 
@@ -196,5 +198,46 @@ def test_rejected_rows_are_written_whatever_they_hold(server: ScriptedServer, tm
     assert lines[2]["text"] == "2026-01-01"
     assert lines[4]["id"] == 2**70
     assert lines[5]["$reject"]["raw"] == [5]
-    assert base64.b64decode(lines[7]["bits"]) == b"\xff\x00"
     assert all("NaN" not in line for line in (tmp_path / "folder" / "rejects.jsonl").read_text().splitlines())
+    assert [line["$reject"].get("altered") for line in lines[:5]] == [["vector"], None, ["text"], ["('a', 1)"], None]
+
+
+WEIRD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.frozensets(st.integers()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(0, 3), inner),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["id", "bits", "other", 3, "3"]), WEIRD, min_size=1))
+def test_a_rejected_row_is_read_again_as_it_was_or_not_at_all(row: dict[Any, Any]) -> None:
+    """Whatever JSON does not have; and also when the row is rejected once more."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rejects.jsonl"
+        for _ in range(2):
+            rejects = Rejects(path)
+            rejects.add(row, e.RowError("no"), {"bits"})
+            rejects.close()
+            (again,) = FileRows(find_files(str(path))).rows({})
+            if again.error:
+                assert "altered" in str(again.error)
+            else:
+                bits = {"bits": base64.b64encode(row["bits"]).decode()} if type(row.get("bits")) is bytes else {}
+                assert again.entity == row | bits
+            row = again.entity
+
+
+def test_a_row_that_was_altered_is_refused_until_it_is_mended(server: ScriptedServer, tmp_path: Path) -> None:
+    rejects = Rejects(tmp_path / "rejects.jsonl")
+    rejects.add(entity(1) | {"text": b"hello"}, e.RowError("must be a str"))
+    rejects.close()
+    (line,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
+    report = IngestReport()
+    with pytest.raises(e.RowsRejectedError, match="text is written here otherwise than it was given: put in"):
+        run(server, FileRows(find_files(str(tmp_path / "rejects.jsonl"))), report)
+    assert report.rejected_count == 1
+    mended = json.loads(line) | {"text": "hello"}
+    del mended["$reject"]["altered"]
+    (tmp_path / "rejects.jsonl").write_text(json.dumps(mended))
+    run(server, FileRows(find_files(str(tmp_path / "rejects.jsonl"))), report := IngestReport())
+    assert report.upsert_count == 1
