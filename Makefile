@@ -9,7 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # For `make test-all`: the oldest Airflow on the oldest Python, and the newest Python.
 PYTHON_OLDEST ?= $(call python,3.10)
 PYTHON_NEWEST ?= $(call python,3.13)
-python = $(or $(shell for python in python$(1) $(HOME)/.pyenv/versions/$(1).*/bin/python; do \
+python = $(or $(shell for python in python$(1) \
+	$$($(PYTHON) -c 'import sys; print(sys.base_prefix)')/../$(1).*/bin/python; do \
 	$$python -c '' 2> /dev/null && echo $$python && break; done),$(error make test-all needs Python $(1)))
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
