@@ -148,6 +148,7 @@ def test_what_cannot_succeed_is_not_retried_and_what_may_is(
     assert run.xcom("bad_row", "upsert_count") == 1
 
 
+@pytest.mark.heavy
 def test_tables_and_the_xcom_backend_for_object_storage(
     airflow_db: None,
     milvus_connection: MilvusAddress,

@@ -110,6 +110,7 @@ def test_the_first_dag(airflow_db: None, docs: MilvusClient, monkeypatch: pytest
 
 
 @PLAIN
+@pytest.mark.heavy
 def test_the_decorator(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
     (tmp_path / "embed_docs.py").write_text(block("decorator", "docs/operator.md"))

@@ -35,6 +35,7 @@ def echo(status: int = 200) -> Reply:
     return answer  # type: ignore[return-value]
 
 
+@pytest.mark.heavy
 def test_no_secret_anywhere(airflow_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     with ScriptedServer() as server, ScriptedServer() as refusing, ScriptedServer() as redirecting:
