@@ -10,11 +10,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,7 +29,7 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
-from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY
+from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, free_ports
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 DAG_ID = "example_milvus_rest_shards"
@@ -48,15 +46,6 @@ class DemoError(Exception):
     """Something did not go as it should; the message says what."""
 
 
-def free_port() -> int:
-    """A port that is free now, from below the range that outgoing connections take theirs from."""
-    while True:
-        port = random.randint(15000, 32000)  # noqa: S311
-        with socket.socket() as candidate, suppress(OSError):
-            candidate.bind(("127.0.0.1", port))
-            return port
-
-
 class Cluster:
     """Redis and the processes of one Airflow, all of whose files are in ``folder``."""
 
@@ -66,7 +55,7 @@ class Cluster:
             (folder / name).mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.password = secrets.token_urlsafe()  # Redis's and Airflow's: other users of this machine stay outside
-        self.redis_port, self.api_port = free_port(), free_port()
+        self.redis_port, self.api_port = free_ports(2)
         self.redis_url = f"redis://:{self.password}@127.0.0.1:{self.redis_port}"
         self.api_url = f"http://127.0.0.1:{self.api_port}"
         self.headers = {"Content-Type": "application/json"}

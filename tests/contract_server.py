@@ -26,13 +26,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from tests.servers import LocalServer
 
 LATEST = {"2.3.x": "2.3.17", "2.4.x": "2.4.23", "2.5.x": "2.5.27", "2.6.x": "2.6.19", "3.0.x": "3.0.0"}
 SINCE = {
@@ -521,7 +522,7 @@ class Received:
     body: str
 
 
-class ContractServer:
+class ContractServer(LocalServer):
     """A server of ``version``: ``"2.3.5"``, or ``"2.6.x"`` for the latest 2.6 that the notes know.
 
     :param auth: ``user:password`` to ask for, or None.
@@ -554,22 +555,7 @@ class ContractServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    def __enter__(self) -> ContractServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(Handler)
 
     def address(self, api_version: str = "v1") -> MilvusAddress:
         return MilvusAddress(self.url, self.auth or "", api_version=api_version)

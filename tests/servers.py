@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from typing_extensions import Self
+
 DESCRIBE = "/v1/vector/collections/describe"
 UPSERT = "/v1/vector/upsert"
 UPSERT_V2 = "/v2/vectordb/entities/upsert"
@@ -61,7 +63,34 @@ def accept(request: Request) -> Reply:
     return Reply({"code": 200, "data": {"upsertCount": len(ids), "upsertIds": ids}})
 
 
-class ScriptedServer:
+class LocalServer:
+    """Serves HTTP on a port of its own as long as the context lasts; ``handler`` and ``server`` are http.server's."""
+
+    def __init__(
+        self, handler: type[BaseHTTPRequestHandler], server: type[ThreadingHTTPServer] = ThreadingHTTPServer
+    ) -> None:
+        self._server = server(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class ScriptedServer(LocalServer):
     """Answers each path with the next of its scripted replies, the last one again and again; keeps the requests.
 
     A reply may be a function of the request. Out of the box it describes ``docs`` and accepts every upsert.
@@ -102,30 +131,10 @@ class ScriptedServer:
                 pass
 
         class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
             def handle_error(self, *_: object) -> None:
                 """A client that went away is what some tests are about."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    def __enter__(self) -> ScriptedServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def port(self) -> int:
-        return self._server.server_address[1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        super().__init__(Handler, Server)
 
     def script(self, path: str, *replies: Reply | Callable[[Request], Reply]) -> None:
         self._script[path] = list(replies)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.rest.settings import base_url
+from airflow_provider_milvus_rest.rest.settings import DEFAULT_PORT, base_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.assets import Asset
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SCHEME = "milvus"
 DEFAULT_DATABASE = "default"
-_DEFAULT_PORT = 19530
 _MAX_INPUTS = 100
 
 
@@ -63,11 +62,9 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     if not uri.hostname or len(names) != 2 or not all(names) or uri.query:
         raise ValueError(
             f"URI format {SCHEME}:// must name host, database and collection, and nothing else: "
-            f"{SCHEME}://host:{_DEFAULT_PORT}/{DEFAULT_DATABASE}/collection"
+            f"{SCHEME}://host:{DEFAULT_PORT}/{DEFAULT_DATABASE}/collection"
         )
-    host = f"[{uri.hostname}]" if ":" in uri.hostname else uri.hostname
-    server = f"http://{host}:{uri.port or _DEFAULT_PORT}"
-    return urlsplit(collection_uri(server, unquote(names[0]), unquote(names[1])))
+    return urlsplit(collection_uri(base_url(uri.hostname, uri.port), unquote(names[0]), unquote(names[1])))
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:

@@ -21,7 +21,7 @@ from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
-from airflow_provider_milvus_rest.rows.source import Row, Source, octets_of
+from airflow_provider_milvus_rest.rows.source import OCTETS, Row, Source, columns_of
 
 BATCH_SIZE = 1000
 MAX_REQUEST_BYTES = 8 * 2**20
@@ -55,7 +55,7 @@ class Ingest:
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self._encoder = encoder
-        self._octets = octets_of(encoder.columns)
+        self._octets = columns_of(encoder.columns, *OCTETS)
         self._report = report
         self._rejects = rejects
         self._progress = progress

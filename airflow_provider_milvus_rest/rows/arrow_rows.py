@@ -16,7 +16,7 @@ import numpy as np
 
 from airflow_provider_milvus_rest.exceptions import InputError, excerpt
 from airflow_provider_milvus_rest.rows.files import File
-from airflow_provider_milvus_rest.rows.source import REJECT, Columns, Row, Watch, vectors_of
+from airflow_provider_milvus_rest.rows.source import REJECT, Columns, Row, Watch, columns_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,7 +101,7 @@ def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _entities(batches: Iterable[pa.RecordBatch], columns: Columns) -> Iterator[dict[str, Any]]:
-    vectors = vectors_of(columns)
+    vectors = columns_of(columns, "FloatVector")
     for whole in batches:
         names = [name for name in whole.schema.names if name != REJECT and not _PANDAS_INDEX.fullmatch(name)]
         if len(set(names)) < len(names):

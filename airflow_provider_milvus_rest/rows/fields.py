@@ -326,13 +326,14 @@ def binary_vector(dim: int, *, as_list: bool = False) -> Check:
             value = value.tolist()
         elif not isinstance(value, (bytes, bytearray, list, tuple)):
             raise _not(f"bytes, base64 or a list of {size} ints from 0 to 255 (BinaryVector)", value)
-        numbers = list(map(plain, value))
-        for index, number in enumerate(numbers):
-            if type(number) is not int or not 0 <= number <= 255:
-                raise refuse(f"[{index}] must be an int from 0 to 255, not {excerpt(repr(number), 40)}")
-        if len(numbers) != size:
-            raise refuse(f"has {len(numbers)} bytes, but BinaryVector({dim}) takes {size}")
-        return orjson.dumps(numbers) if as_list else _base64(bytes(numbers))
+        if isinstance(value, (list, tuple)):
+            value = list(map(plain, value))
+            for index, number in enumerate(value):
+                if type(number) is not int or not 0 <= number <= 255:
+                    raise refuse(f"[{index}] must be an int from 0 to 255, not {excerpt(repr(number), 40)}")
+        if len(value) != size:
+            raise refuse(f"has {len(value)} bytes, but BinaryVector({dim}) takes {size}")
+        return orjson.dumps(list(value)) if as_list else _base64(bytes(value))
 
     return check
 

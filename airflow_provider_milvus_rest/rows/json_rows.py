@@ -18,7 +18,7 @@ import simdjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.files import File
-from airflow_provider_milvus_rest.rows.source import Columns, Row, Watch, row_of, vectors_of
+from airflow_provider_milvus_rest.rows.source import Columns, Row, Watch, columns_of, row_of
 
 MAX_LINE_BYTES = 32 * 2**20
 """No row of Milvus is as long, and simdjson's arrays must stay below 2^24 elements."""
@@ -118,7 +118,7 @@ def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
 
 def read_lines(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
     """JSON Lines: one object a line; blank lines are passed over."""
-    vectors = vectors_of(columns)
+    vectors = columns_of(columns, "FloatVector")
     parser = JsonParser()
     for position, line in _lines(file, watch):
         if len(line) > MAX_LINE_BYTES:

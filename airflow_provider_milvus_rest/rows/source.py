@@ -46,14 +46,9 @@ OCTETS = ("BinaryVector", "Float16Vector", "BFloat16Vector")
 """The types of field that take bytes, and the same in base64."""
 
 
-def octets_of(columns: Columns) -> frozenset[str]:
-    """The columns that hold such fields."""
-    return frozenset(name for name, field in columns.items() if field.type in OCTETS)
-
-
-def vectors_of(columns: Columns) -> frozenset[str]:
-    """The columns that hold float vectors."""
-    return frozenset(name for name, field in columns.items() if field.type == "FloatVector")
+def columns_of(columns: Columns, *types: str) -> frozenset[str]:
+    """The columns that hold fields of these types."""
+    return frozenset(name for name, field in columns.items() if field.type in types)
 
 
 def row_of(position: str, entity: Any) -> Row:

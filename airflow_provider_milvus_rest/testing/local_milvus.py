@@ -232,7 +232,7 @@ class LocalMilvus(MilvusAddress):
         """The wheel's template with our folder and ports; etcd's ports are in a file of its own."""
         template = (data / "config.yaml.template").read_text()
         config = yaml.safe_load(re.sub(r"\{\{[^}:]*:?([^}]*)\}\}", lambda match: match[1].strip() or "null", template))
-        ports = _free_ports(len(_COMPONENTS) + 5)
+        ports = free_ports(len(_COMPONENTS) + 5)
         for component in _COMPONENTS:
             config[component] |= {"ip": HOST, "port": next(ports)}
         self._health_port = next(ports)
@@ -315,7 +315,7 @@ def _die_with_parent() -> None:
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _free_ports(count: int) -> Iterator[int]:
+def free_ports(count: int) -> Iterator[int]:
     """Ports that are free now, from below the range that outgoing connections take theirs from."""
     sockets: list[socket.socket] = []
     while len(sockets) < count:

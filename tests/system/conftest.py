@@ -8,11 +8,11 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -24,6 +24,7 @@ from airflow.utils.session import create_session
 from playwright.sync_api import Page
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from airflow_provider_milvus_rest.testing.local_milvus import free_ports
 from tests.conftest import HOME
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
@@ -62,9 +63,7 @@ def standalone(
     tmp_path: Path,
 ) -> Iterator[Callable[..., Any]]:
     """``airflow standalone`` on a port of its own; the function calls the Airflow CLI beside it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     for name, value in {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
         "PATH": f"{Path(AIRFLOW).parent}{os.pathsep}{os.environ['PATH']}",
@@ -76,9 +75,7 @@ def standalone(
     }.items():
         monkeypatch.setenv(name, value)
     log = tmp_path / "standalone.log"
-    with log.open("w") as output:
-        process = subprocess.Popen([AIRFLOW, "standalone"], stdout=output, stderr=output, start_new_session=True)
-    try:
+    with running([AIRFLOW, "standalone"], log):
         wait_for(lambda: is_healthy(port), 120, lambda: log.read_text()[-5000:])
 
         def call(*arguments: str) -> Any:
@@ -87,8 +84,17 @@ def standalone(
             return json.loads(output[0]) if output else None
 
         yield call
+
+
+@contextmanager
+def running(command: list[str], log: Path) -> Iterator[None]:
+    """A command that writes into ``log``, and at the end is killed with all that it has started."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its session: all that it started
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

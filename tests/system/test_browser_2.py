@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +15,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest.testing import LocalMilvus
+from airflow_provider_milvus_rest.testing.local_milvus import free_ports
 from tests.conftest import HOME
-from tests.system.conftest import AIRFLOW, CHROMIUM, screenshot, wait_for
+from tests.system.conftest import AIRFLOW, CHROMIUM, running, screenshot, wait_for
 
 
 @pytest.fixture
@@ -28,9 +27,7 @@ def page(airflow_db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
     monkeypatch.setenv("AIRFLOW__WEBSERVER__SECRET_KEY", Fernet.generate_key().decode())
     monkeypatch.setenv("PATH", f"{Path(AIRFLOW).parent}{os.pathsep}{os.environ['PATH']}")  # for gunicorn
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
 
     def is_up() -> bool:
@@ -41,19 +38,14 @@ def page(airflow_db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
             return False
 
     log = tmp_path / "webserver.log"
-    command = [AIRFLOW, "webserver", "--hostname", "127.0.0.1", "--port", port, "--workers", "1"]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
+    command = [AIRFLOW, "webserver", "--hostname", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with running(command, log):
         wait_for(is_up, 120, log.read_text)
         with sync_playwright() as playwright, playwright.chromium.launch(**CHROMIUM) as browser:
             page = browser.new_page(viewport={"width": 1200, "height": 1780})
             page.set_default_timeout(30_000)
             page.goto(f"{url}/connection/add")
             yield page
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_the_form(page: Page) -> None:
