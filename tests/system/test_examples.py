@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.utils.session import create_session
 from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
-from tests.system.conftest import wait_for
+from tests.system.conftest import read_xcom, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
@@ -92,21 +93,25 @@ def dags_folder() -> Path:
 @pytest.mark.heavy
 @pytest.mark.airflow_3
 def test_under_airflow_standalone(stored: Callable[[str], int], standalone: Callable[..., Any]) -> None:
+    from airflow.models.asset import AssetEvent  # Airflow 3's
+
     wait_for(lambda: {dag["dag_id"] for dag in standalone("dags", "list")} >= set(COLLECTIONS), 60, lambda: "no DAGs")
-    for dag_id in COLLECTIONS:
-        standalone("dags", "trigger", dag_id)
+    runs = {dag_id: standalone("dags", "trigger", dag_id)[0]["dag_run_id"] for dag_id in COLLECTIONS}
 
     def states() -> dict[str, str]:
         return {dag_id: standalone("dags", "list-runs", dag_id)[0]["state"] for dag_id in COLLECTIONS}
 
     wait_for(lambda: set(states().values()) <= {"success", "failed"}, 180, states)
     assert set(states().values()) == {"success"}
-    consumer = "example_milvus_rest_assets_consumer"
+    producer = "example_milvus_rest_assets"
 
-    def triggered() -> list[str]:
-        """States of the runs that the asset has made; there are others, by earlier tests."""
-        runs = standalone("dags", "list-runs", consumer)
-        return [run["state"] for run in runs if run["run_id"].startswith("asset_triggered")]
+    def next_runs() -> list[tuple[str, str | None]]:
+        """What the event of the asset has set off; events of earlier tests set off runs too."""
+        with create_session() as session:
+            events = session.query(AssetEvent).filter_by(source_dag_id=producer, source_run_id=runs[producer])
+            return [(run.run_id, run.state) for event in events for run in event.created_dagruns]
 
-    wait_for(lambda: triggered() == ["success"], 60, triggered)
+    wait_for(lambda: [state for _, state in next_runs()] == ["success"], 60, next_runs)
+    (next_run, _), *_ = next_runs()
+    assert read_xcom(run_id=next_run, dag_id=f"{producer}_consumer", task_id="use", key="return_value") == 608
     assert {dag_id: stored(dag_id) for dag_id in COLLECTIONS} == dict.fromkeys(COLLECTIONS, 608)
