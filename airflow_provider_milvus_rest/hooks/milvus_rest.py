@@ -59,7 +59,7 @@ class MilvusRestHook(BaseHook):
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
         self._pace: Pace | None = None
-        self._stopped = False
+        self._stopped = self._describing = False
         self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
 
     @classmethod

@@ -108,6 +108,28 @@ def test_a_signal_ends_it_and_the_outputs_are_there(
     assert store.get(KEY, {"read_count": 0})["read_count"] in (0, 2, 4)
 
 
+def test_stopped_before_it_has_begun(server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]) -> None:
+    operator, ti = upsert(entities=[entity(1)]), Instance()
+    operator.on_kill()
+    with pytest.raises(e.StoppedError):
+        operator.execute({"ti": ti})
+    assert server.requests == []
+    assert ti.pushed["read_count"] == 0
+
+
+def test_stopped_while_it_looks_for_files(
+    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(entity(1)))
+    operator, ti = upsert(files="set below"), Instance()
+    operator.files = watched(path, lambda _: operator.on_kill())
+    with pytest.raises(e.StoppedError):
+        operator.execute({"ti": ti})
+    assert server.requests == []
+    assert ti.pushed["read_count"] == 0
+
+
 def test_stopped_while_it_waits_to_send_again(
     server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
 ) -> None:
@@ -267,20 +289,20 @@ def test_a_changed_file_starts_over(fail_then: Runner, tmp_path: Path) -> None:
     path.write_text(lines)
     before = path.stat()
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - 1))
-    store_outputs = fail_then({"files": str(path)}, {"files": touched(path)})
+    store_outputs = fail_then({"files": str(path)}, {"files": watched(path, os.utime)})
     assert store_outputs[0]["resumed_count"] == 0
     assert len(store_outputs[1]) == 10
 
 
-def touched(path: Path) -> Any:
-    """The path, of a file that is written anew when it is looked for."""
+def watched(path: Path, seen: Callable[[Path], Any]) -> Any:
+    """The path, which calls ``seen`` when the file is looked for."""
 
-    class Touched(type(path)):  # type: ignore[misc]
+    class Watched(type(path)):  # type: ignore[misc]
         def is_dir(self) -> bool:
-            os.utime(self)
+            seen(self)
             return False
 
-    return Touched(path)
+    return Watched(path)
 
 
 def test_a_schema_that_has_changed_starts_over(server: ScriptedServer, fail_then: Runner) -> None:
