@@ -46,6 +46,10 @@ class Checkpoint:
         self._log = log
         self._last = time.monotonic()
         self._saved = 0
+        self._marks: dict[int, tuple[int, int]] = {}  # rows read and duplicates when a batch was complete
+        self._stored: set[int] = set()
+        self._next = 0  # the first batch that is not stored
+        self._reached = (0, 0)
 
     def bind(self, *settings: Any) -> None:
         """Add all else that decides what is stored."""
@@ -65,11 +69,28 @@ class Checkpoint:
             self._log("Starting over: the input, the collection or the settings have changed since the earlier try.")
             return None
         self._log(f"Going on after {progressed.read_count:,} rows, which an earlier try has written.")
+        self._reached = (progressed.read_count, progressed.duplicate_count)
+        self._saved = progressed.read_count
         return progressed
 
-    def reached(self, read_count: int, duplicate_count: int, *, now: bool = False) -> None:
-        """Save, if it is time or ``now``."""
-        if read_count > self._saved and (now or time.monotonic() - self._last >= _SECONDS):
+    def mark(self, batch: int, read_count: int, duplicate_count: int) -> None:
+        """Where a try could go on, once this batch and all before it are stored; batches are numbered from 0."""
+        self._marks[batch] = (read_count, duplicate_count)
+
+    def stored(self, batch: int) -> None:
+        """Every row of a batch is; save how far that goes without a gap, if it is time."""
+        self._stored.add(batch)
+        while self._next in self._stored:
+            self._stored.remove(self._next)
+            self._reached = self._marks.pop(self._next, self._reached)
+            self._next += 1
+        if time.monotonic() - self._last >= _SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Save, if there is something new."""
+        read_count, duplicate_count = self._reached
+        if read_count > self._saved:
             self._last, self._saved = time.monotonic(), read_count
             progressed = Progressed(
                 fingerprint=self._fingerprint, read_count=read_count, duplicate_count=duplicate_count

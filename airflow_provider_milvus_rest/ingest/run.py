@@ -60,10 +60,6 @@ class Ingest:
         self._rejects = rejects
         self._progress = progress
         self._checkpoint = checkpoint
-        self._marks: dict[int, tuple[int, int]] = {}  # rows read and duplicates when a batch was complete
-        self._settled: set[int] = set()
-        self._reached = (0, 0)
-        self._next = 0  # the first batch that is not settled
         self._batch = Batch(batch_size, max_request_bytes)
         self._batch_size = batch_size
         self._client = client
@@ -129,7 +125,6 @@ class Ingest:
             self._open += 1
         if report.read_count < progressed.read_count:
             raise InputError(f"the source has {report.read_count} rows, but had {progressed.read_count} before")
-        self._reached = (progressed.read_count, progressed.duplicate_count)
         report.duplicate_count = progressed.duplicate_count
         report.upsert_count = report.resumed_count = progressed.read_count - progressed.duplicate_count
         self._open = 0
@@ -147,8 +142,8 @@ class Ingest:
 
     def _submit(self, rows: dict[Key, Pending], read_count: int) -> None:
         """Hand a batch to a lane, when there is one and no batch on its way has one of its keys."""
-        if not self._report.rejected_count:
-            self._marks[self._batches] = (read_count, self._report.duplicate_count)
+        if self._checkpoint and not self._report.rejected_count:
+            self._checkpoint.mark(self._batches, read_count, self._report.duplicate_count)
         while rows and (self._lanes.full or self._lanes.shares_a_key(rows)):
             self._collect()
         if rows and not self._rejects.failed:
@@ -192,22 +187,12 @@ class Ingest:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
             self._reject(self._encoder.decode(row.text), reject)
-        if acknowledged == len(outcome.rows) and not refused:
-            self._settle(outcome.number)
+        if self._checkpoint and acknowledged == len(outcome.rows) and not refused:
+            self._checkpoint.stored(outcome.number)
         if outcome.too_large:
             self._batch.limit(outcome.too_large // 2)
         if self._rejects.failed:
             self._pace.stopped = True
-
-    def _settle(self, number: int) -> None:
-        """A batch is stored; so is all before the first that is not."""
-        self._settled.add(number)
-        while self._next in self._settled:
-            self._settled.remove(self._next)
-            self._reached = self._marks.pop(self._next, self._reached)
-            self._next += 1
-        if self._checkpoint:
-            self._checkpoint.reached(*self._reached)
 
     def _reject(self, entity: object, error: RowError) -> None:
         self._rejects.add(entity, error, self._octets)
@@ -228,7 +213,7 @@ class Ingest:
             self._note(outcome)
         self._lanes.close(1)
         if self._checkpoint:
-            self._checkpoint.reached(*self._reached, now=True)
+            self._checkpoint.save()
         self._report.unconfirmed_count += self._open
         if self._report.upsert_ids is not None:
             self._report.upsert_ids += [key for number in sorted(self._ids) for key in self._ids[number]]
