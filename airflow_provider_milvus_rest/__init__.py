@@ -61,12 +61,12 @@ CONN_FIELDS: dict[str, Any] = {
     "connect_timeout": {
         "label": "Connect timeout (s)",
         "description": "Seconds to wait for the server to accept a connection.",
-        "schema": {"type": ["number", "null"], "default": 10, "minimum": 0},
+        "schema": {"type": ["number", "null"], "default": 10, "minimum": 0, "maximum": 86_400},
     },
     "read_timeout": {
         "label": "Read timeout (s)",
         "description": "Seconds without a byte of the answer; with v2, Milvus itself gives up then too.",
-        "schema": {"type": ["number", "null"], "default": 60, "minimum": 0},
+        "schema": {"type": ["number", "null"], "default": 60, "minimum": 0, "maximum": 86_400},
     },
     "verify": {
         "label": "Verify TLS",

@@ -10,7 +10,7 @@ No message ever holds a password, a token or a whole vector; what a server sent 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 EXCERPT_CHARS = 300
 
@@ -19,6 +19,14 @@ def excerpt(text: str, limit: int = EXCERPT_CHARS) -> str:
     """``text`` on one line, at most ``limit`` characters of it."""
     line = " ".join(text[: 4 * limit].split())
     return line if len(line) <= limit else f"{line[:limit]}…"
+
+
+def shown(value: Any, limit: int = 40) -> str:
+    """A value for a message, at most ``limit`` characters of it."""
+    try:
+        return excerpt(repr(value), limit)
+    except Exception:  # of a class of the user's, or an int of more than 4,300 digits, of which Python writes none
+        return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "of a kind that cannot be shown"
 
 
 class MilvusRestError(Exception):

@@ -21,6 +21,7 @@ from airflow_provider_milvus_rest.exceptions import (
     MilvusRestError,
     NotFoundError,
     RowError,
+    shown,
 )
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.pace import RETRY_BUDGET, Pace
@@ -351,8 +352,8 @@ def _extra(text: str | None) -> dict[str, Any]:
 
 
 def _check_name(parameter: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{parameter} must be a non-empty str, not {value!r:.60}")
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")
 
 
 def check_reject_options(on_reject: Any, max_rejects: Any, rejects_path: Any) -> None:

@@ -12,8 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, excerpt
-from airflow_provider_milvus_rest.rows.fields import digits
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, excerpt, shown
 from airflow_provider_milvus_rest.rows.files import without_connection
 from airflow_provider_milvus_rest.rows.source import ALTERED, REJECT
 
@@ -111,16 +110,16 @@ def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[s
         return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
     earlier = entity.get(REJECT)  # of a row that was not mended
     was = earlier.get(ALTERED) if isinstance(earlier, Mapping) else None
-    altered = dict.fromkeys(map(str, was if isinstance(was, list) else [was] if was else []))
+    altered = dict.fromkeys(map(_name, was if isinstance(was, list) else [was] if was else []))
     row = {}
     for name, value in entity.items():
-        note = functools.partial(altered.setdefault, str(name))
+        note = functools.partial(altered.setdefault, _name(name))
         if name in octets and isinstance(value, (bytes, bytearray)):
             row[name] = base64.b64encode(value).decode()
             continue
         if not isinstance(name, str):
             note()
-        row[str(name)] = _jsonable(value, note)
+        row[_name(name)] = _jsonable(value, note)
     return row | {REJECT: reject | ({ALTERED: list(altered)} if altered else {})}
 
 
@@ -135,7 +134,7 @@ def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             note()
-        return {str(name): _jsonable(member, note) for name, member in value.items()}
+        return {_name(name): _jsonable(member, note) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(member, note) for member in value]
     if isinstance(value, float) and math.isfinite(value):
@@ -149,5 +148,13 @@ def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
         return [_jsonable(member, note) for member in value]
     if isinstance(value, (bytes, bytearray)):
         value = value.decode(errors="replace")
-    text = digits(value) if isinstance(value, int) else str(value)
-    return text if len(text) <= _MAX_RAW_CHARS else f"{text[:_MAX_RAW_CHARS]}…"
+    if isinstance(value, str):
+        return value if len(value) <= _MAX_RAW_CHARS else f"{value[:_MAX_RAW_CHARS]}…"
+    try:
+        return str(value)[:_MAX_RAW_CHARS]
+    except Exception:  # see shown
+        return shown(value)
+
+
+def _name(name: Any) -> str:
+    return str.__str__(name) if isinstance(name, str) else shown(name)

@@ -40,8 +40,6 @@ from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertR
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema
 
-_MAX_TIMEOUT = 86_400
-"""Seconds; Milvus cannot hold any number."""
 MAX_CONCURRENCY = 32
 """Connections that a client keeps open."""
 
@@ -83,6 +81,13 @@ class _BearerAuth(AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """Does not look where a redirect leads to: it is not followed, and may lead to what is no URL."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 class _Adapter(HTTPAdapter):
     """Keeps the sockets of its connections, which urllib3 does not let go of as long as they are in use."""
 
@@ -122,7 +127,7 @@ class MilvusRestClient:
         token = settings.token.get_secret_value() if settings.token else None
         parts = [part for part in (token, (token or "").partition(":")[2]) if part and len(part) > 4]
         self._secrets = [text for part in parts for text in _forms(part)]
-        self._session = requests.Session()
+        self._session = _Session()
         self._adapter = _Adapter(pool_maxsize=MAX_CONCURRENCY)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
@@ -134,7 +139,7 @@ class MilvusRestClient:
                 "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
                 "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
                 # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
-                "Request-Timeout": str(int(min(max(1, settings.read_timeout), _MAX_TIMEOUT))),
+                "Request-Timeout": str(int(max(1, settings.read_timeout))),
             }
         )
         if settings.client_cert:

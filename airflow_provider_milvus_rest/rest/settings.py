@@ -15,7 +15,11 @@ from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 DEFAULT_PORT = 19530
 _PORT_OF_SCHEME = {"http": DEFAULT_PORT, "https": 443}
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_MAX_PATH_CHARS = 150
+"""Of what is named though no such file is there: a private key that was pasted instead has more."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+"""At most a day: neither Milvus nor Python can wait for any number of them."""
 
 
 class ConnectionSettings(BaseModel):
@@ -92,9 +96,8 @@ class ConnectionSettings(BaseModel):
 def _read_tls_files(settings: ConnectionSettings) -> None:
     """Read them now: OpenSSL's errors do not name them, and it asks on the terminal for the pass phrase of a key."""
     for name in ("verify", "client_cert", "client_key"):
-        path = getattr(settings, name)
-        if isinstance(path, Path) and not (path.is_file() or (name == "verify" and path.is_dir())):
-            raise ConnectionSettingsError(f"field {name!r}: no such file on this machine: {path}")
+        if isinstance(path := getattr(settings, name), Path):
+            _look_for(name, path)
     context, ca = ssl.create_default_context(), settings.verify
     try:
         if isinstance(ca, Path) and ca.is_file():
@@ -109,6 +112,18 @@ def _read_tls_files(settings: ConnectionSettings) -> None:
                 f"field 'client_cert': {settings.client_cert} and 'client_key' must be PEM files of a certificate and "
                 "of its key, which belong together, the key without a pass phrase"
             ) from None
+
+
+def _look_for(name: str, path: Path) -> None:
+    try:
+        if path.is_file() or (name == "verify" and path.is_dir()):
+            return
+    except OSError:  # too long for a name
+        pass
+    text = str(path)
+    if not text.isprintable() or "-----" in text or len(text) > _MAX_PATH_CHARS:
+        raise ConnectionSettingsError(f"field {name!r} must be the path of a PEM file on this machine, not its content")
+    raise ConnectionSettingsError(f"field {name!r}: no such file on this machine: {text}")
 
 
 def _no_pass_phrase() -> str:
@@ -130,6 +145,8 @@ def base_url(host: str | None, port: int | None) -> str:
         if host.count(":") > 1 and not host.startswith("["):
             host = f"[{host}]"  # a bare IPv6 address
         host = f"http://{host}"
+    if not host.isprintable() or " " in host:
+        raise ConnectionSettingsError("field 'host' is not a host name, address or URL.")
     if "@" in host:
         raise ConnectionSettingsError("field 'host' holds credentials: put them into 'login' and 'password'.")
     try:
@@ -144,6 +161,10 @@ def base_url(host: str | None, port: int | None) -> str:
             "field 'host' must end after the host and port: the API's path is added by the provider, and the "
             "database has a field of its own."
         )
+    if inner_port == 0:
+        raise ConnectionSettingsError("field 'host' says port 0: give Milvus's, or leave it out.")
+    if port and not 0 < port < 65_536:
+        raise ConnectionSettingsError(f"field 'port' is {port}, but must be from 1 to 65535.")
     if inner_port and port and inner_port != port:
         raise ConnectionSettingsError(
             f"field 'host' says port {inner_port} and 'port' says {port}: remove one of them."

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, w
 from pydantic_core import PydanticCustomError
 from typing_extensions import NotRequired, Required, TypedDict
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, UnsupportedCollectionError
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, UnsupportedCollectionError, shown
 from airflow_provider_milvus_rest.rows import fields
 from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
 
@@ -107,7 +107,8 @@ class RowEncoder:
             try:
                 text = self._extra(name, value)
             except PydanticCustomError as error:
-                raise self._error(row, str(name), error.message(), position) from None
+                field = str.__str__(name) if isinstance(name, str) else shown(name)
+                raise self._error(row, field, error.message(), position) from None
             size += len(text) + sum(text.count(char) * extra for char, extra in _GO_ESCAPES)
             parts.append(text)
         if size > fields.MAX_JSON_BYTES:
@@ -129,8 +130,8 @@ class RowEncoder:
 
     def _error(self, row: Mapping[Any, Any], field: str, reason: str, position: str | None) -> RowError:
         key = fields.plain(row.get(self._key))
-        shown = key if isinstance(key, (int, str)) and field != self._key else None
-        return RowError(reason, position=position, field=field, key=shown)
+        is_key = field != self._key and (isinstance(key, str) or (isinstance(key, int) and key.bit_length() < 64))
+        return RowError(reason, position=position, field=field, key=key if is_key else None)
 
 
 def _reason(error: Any) -> str:

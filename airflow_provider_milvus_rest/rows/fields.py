@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 from pydantic_core import PydanticCustomError
 
-from airflow_provider_milvus_rest.exceptions import excerpt
+from airflow_provider_milvus_rest.exceptions import shown
 
 Check = Callable[[Any], bytes]
 """JSON text of a value. Raises the reason, as :func:`refuse` makes it."""
@@ -33,6 +33,8 @@ MAX_JSON_BYTES = 65_536
 """``common.JSONMaxLength``, of one JSON field and of all dynamic fields of a row together."""
 _MAX_DEPTH = 100
 _SAFE = 2**53
+_GO_INTEGERS = 1e21
+"""Below it, Go writes a whole float64 without an exponent."""
 _LEAST_SINGLE = 1e-45
 """float32 has nothing between this, rounded, and 0."""
 _MAX_INDEX = 2**32 - 2
@@ -70,8 +72,8 @@ def _not(expected: str, value: Any) -> PydanticCustomError:
         how = "; convert it with value.as_py()"
     elif not how and hasattr(value, "tolist"):
         how = "; convert it with value.tolist()"
-    shown = "" if isinstance(value, (np.ndarray, list, dict, tuple)) else f" {excerpt(repr(value), 60)}"
-    return refuse(f"must be {expected}, not {type(value).__name__}{shown}{how}")
+    what = "" if isinstance(value, (np.ndarray, list, dict, tuple)) else f" {shown(value, 60)}"
+    return refuse(f"must be {expected}, not {type(value).__name__}{what}{how}")
 
 
 def plain(value: Any) -> Any:
@@ -79,22 +81,14 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biuf" else value
 
 
-def digits(value: int) -> str:
-    """An int for a message; Python itself writes none of more than 4,300 digits."""
-    try:
-        return excerpt(str(value), 40)
-    except ValueError:
-        return f"an int of {value.bit_length()} bits"
-
-
 def float_text(value: float) -> bytes:
     """The shortest text that reads back to ``value``, always with a dot: without one, Milvus takes it for an int64."""
-    return _dotted(float.__repr__(value))
+    return _dotted(float.__repr__(value).encode())
 
 
-def _dotted(text: str) -> bytes:
-    """Python and numpy write a dot, but for a lone digit before an exponent."""
-    return (text if "." in text else text.replace("e", ".0e")).encode()
+def _dotted(text: bytes) -> bytes:
+    """Python and orjson write a dot, but for a lone digit before an exponent."""
+    return text if b"." in text else text.replace(b"e", b".0e")
 
 
 def integer(bits: int) -> Check:
@@ -105,7 +99,7 @@ def integer(bits: int) -> Check:
         if type(value) is not int and type(value := plain(value)) is not int:
             raise _not(f"an int (Int{bits})", value)
         if not low <= value <= high:
-            raise refuse(f"{digits(value)} is not within Int{bits}, {low} to {high}")
+            raise refuse(f"{shown(value)} is not within Int{bits}, {low} to {high}")
         return b"%d" % value
 
     return check
@@ -133,7 +127,7 @@ def single(value: Any) -> bytes:
         raise refuse(f"{number!r} is beyond float32")
     if number and not rounded:
         raise refuse(f"{number!r} is too small for float32, which would make it 0")
-    return _dotted(str(rounded))
+    return _dotted(orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY))  # str() is as numpy was told to print
 
 
 def _number(value: Any, expected: str) -> float:
@@ -144,7 +138,7 @@ def _number(value: Any, expected: str) -> float:
         except OverflowError:
             exact = math.inf
         if exact != value:
-            raise refuse(f"{digits(value)} has more digits than {expected} holds")
+            raise refuse(f"{shown(value)} has more digits than {expected} holds")
         return exact
     if not isinstance(value, float):
         raise _not(expected, value)
@@ -179,7 +173,7 @@ def float_vector(dim: int) -> Check:
         text = orjson.dumps(np.ascontiguousarray(vector), option=orjson.OPT_SERIALIZE_NUMPY)
         if b"n" in text:  # what is not finite has become null
             index = int(np.argmin(np.isfinite(vector)))
-            raise refuse(f"[{index}] is {excerpt(str(value[index]), 40)}, which is no finite float32")
+            raise refuse(f"[{index}] is {shown(plain(value[index]))}, which is no finite float32")
         return text
 
     return check
@@ -237,8 +231,9 @@ def half_vector(name: str, dim: int) -> Check:
             kept = widen(np.frombuffer(value, "<u2")).tolist()
         for index, (number, half) in enumerate(zip(given or kept, kept, strict=True)):
             if number != half or not math.isfinite(half):
-                shown = excerpt(str(number), 40)
-                raise refuse(f"[{index}] is {shown}, which {name} does not hold exactly: round the vector first")
+                raise refuse(
+                    f"[{index}] is {shown(number)}, which {name} does not hold exactly: round the vector first"
+                )
         return _base64(value)
 
     return check
@@ -302,7 +297,7 @@ def sparse_vector(value: Any) -> bytes:
     for given, weight in pairs:
         index = int(given) if isinstance(given, str) and _INDEX.fullmatch(given) else plain(given)
         if type(index) is not int or not 0 <= index <= _MAX_INDEX:
-            raise refuse(f"has the index {excerpt(repr(given), 40)}, which is no int from 0 to {_MAX_INDEX}")
+            raise refuse(f"has the index {shown(given)}, which is no int from 0 to {_MAX_INDEX}")
         if index in weights:
             raise refuse(f"has the index {index} twice")
         text = weights[index] = _element(single, index, weight)
@@ -330,7 +325,7 @@ def binary_vector(dim: int, *, as_list: bool = False) -> Check:
             value = list(map(plain, value))
             for index, number in enumerate(value):
                 if type(number) is not int or not 0 <= number <= 255:
-                    raise refuse(f"[{index}] must be an int from 0 to 255, not {excerpt(repr(number), 40)}")
+                    raise refuse(f"[{index}] must be an int from 0 to 255, not {shown(number)}")
         if len(value) != size:
             raise refuse(f"has {len(value)} bytes, but BinaryVector({dim}) takes {size}")
         return orjson.dumps(list(value)) if as_list else _base64(bytes(value))
@@ -377,8 +372,8 @@ def _element(check: Check, index: int, item: Any) -> bytes:
 def dynamic(value: Any) -> bytes:
     """A value of a dynamic field.
 
-    Milvus up to 3.0 drops a null, takes a number without a dot for an int64, and lets the numbers inside of lists and
-    objects go through float64.
+    Milvus up to 3.0 drops a null, takes a number without a dot for an int64, lets the numbers inside of lists and
+    objects go through float64, and writes a whole float64 below 1e21 as the int of its shortest digits and zeros.
     """
     value = plain(value)
     if value is None:
@@ -398,10 +393,13 @@ def json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> by
         return boolean(value)
     if isinstance(value, int):
         if not (-int_limit <= value <= min(int_limit, 2**63 - 1)):
-            raise refuse(f"{at}{digits(value)} is an int that Milvus does not keep exactly here; make it a str")
+            raise refuse(f"{at}{shown(value)} is an int that Milvus does not keep exactly here; make it a str")
         return b"%d" % value
     if isinstance(value, float):
-        return float_text(_finite(value, at))
+        text = float_text(_finite(value, at))
+        if int_limit == _SAFE <= abs(value) < _GO_INTEGERS and (kept := int(decimal.Decimal(text.decode()))) != value:
+            raise refuse(f"{at}{value!r} would come back as {kept}, which is another number; make it a str")
+        return text
     if isinstance(value, str):
         return string(value)
     if depth > _MAX_DEPTH:
@@ -412,7 +410,7 @@ def json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> by
         members = []
         for name, member in value.items():
             if not isinstance(name, str):
-                raise refuse(f"{at}has the key {excerpt(repr(name), 40)}, which is no str")
+                raise refuse(f"{at}has the key {shown(name)}, which is no str")
             members.append(string(name) + b":" + json_text(member, int_limit, f"{where}.{name:.40}", depth + 1))
         return b"{%s}" % b",".join(members)
     raise refuse(f"{at}{_not('a JSON value', value).message()}")
@@ -442,7 +440,7 @@ def _unnamed(check: Check) -> Check:
         text, number = check(value), plain(value)
         if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
             raise refuse(
-                f"{digits(number)} is changed by some types of Array, and v1 does not say of which this is: use v2"
+                f"{shown(number)} is changed by some types of Array, and v1 does not say of which this is: use v2"
             )
         return text
 

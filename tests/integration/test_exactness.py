@@ -180,7 +180,7 @@ def dynamic_good(rng: random.Random) -> Any:
 
 
 def dynamic_bad(rng: random.Random) -> Any:
-    inner = rng.choice([2**53 + 1, 2**64, float("nan"), b"x", {1: 2}])
+    inner = rng.choice([2**53 + 1, 2**64, 4.748291543094505e17, float("nan"), b"x", {1: 2}])
     return rng.choice([None, 2**63, 2**64, -(2**63) - 1, float("inf"), [inner], {"k": [inner]}, b"x", "x" * 66_000])
 
 
@@ -340,6 +340,8 @@ TRAPS = [  # of the contract's section 3: a field's type, a value that Milvus 2.
     ("dynamic", -1e-5),
     ("dynamic", 1e22),
     ("dynamic", 1e16),
+    ("dynamic", 4.748291543094505e17),
+    ("dynamic", {"x": 2.0**63}),
     ("dynamic", 2**64),
     ("dynamic", {"x": 9007199254740993}),
     ("dynamic", [9007199254740993]),

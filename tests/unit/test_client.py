@@ -81,6 +81,13 @@ def test_a_redirect_is_not_followed(server: ScriptedServer, client: MilvusRestCl
         assert elsewhere.requests == []
 
 
+@pytest.mark.parametrize("location", ["http://[bad/", "\xff\xfe/x", "", "//", "http://h:99999999/"])
+def test_a_redirect_to_nowhere(server: ScriptedServer, client: MilvusRestClient, location: str) -> None:
+    server.script(UPSERT, Reply(status=307, headers={"Location": location}))
+    with pytest.raises(e.WrongEndpointError, match=r"a redirect to .* which is not followed"):
+        client.upsert(ONE, int)
+
+
 ERROR = {"code": 1804, "message": "fail to deal the insert data"}
 
 

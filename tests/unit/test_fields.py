@@ -180,8 +180,25 @@ def test_binary_vectors(value: bytes) -> None:
         assert base64.b64decode(new) == bytes(old) == value
 
 
+def is_kept(value: float) -> bool:
+    """Whether Go's JSON of a float64, of which it writes the whole ones below 1e21 as ints, is the same number."""
+    return abs(value) < 2**53 or abs(value) >= 1e21 or int(Decimal(repr(value))) == value
+
+
+@given(st.floats(2.0**53, 1e21) | st.floats(-1e21, -(2.0**53)))
+def test_whole_floats_that_milvus_would_write_otherwise(value: float) -> None:
+    if is_kept(value):
+        assert json.loads(encoded(value, "dynamic")) == value
+    else:
+        assert f"{value!r} would come back as {int(Decimal(repr(value)))}" in refused(value, "dynamic")
+        assert f".a[0] {value!r} would come back as" in refused({"a": [value]}, "dynamic")
+    assert json.loads(encoded([value], "JSON")) == [value]
+
+
 def json_values(limit: int) -> st.SearchStrategy[Any]:
     floats = st.floats(allow_nan=False, allow_infinity=False)
+    if limit == 2**53:
+        floats = floats.filter(is_kept)
     return st.recursive(
         st.none() | st.booleans() | st.integers(-limit, min(limit, 2**63 - 1)) | floats | texts,
         lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
@@ -369,6 +386,33 @@ def test_refused_with_the_reason(value: Any, kind: str, reason: str) -> None:
     assert reason in refused(value, kind, sizes.get(kind))
 
 
+HUGE = 10**5000
+
+
+def test_what_python_itself_cannot_write() -> None:
+    for value, kind, size, reason in (  # no parameters: pytest could not write them either
+        (HUGE, "Bool", None, "must be a bool, not int an int of 16610 bits"),
+        (HUGE, "VarChar", 4, "must be a str (VarChar), not int an int of 16610 bits"),
+        (HUGE, "JSON", None, "must be a dict or a list (JSON)"),
+        ([1, HUGE, 2, 3], "FloatVector", 4, "[1] is an int of 16610 bits, which is no finite float32"),
+        ([HUGE, 1], "BinaryVector", 16, "[0] must be an int from 0 to 255, not an int of 16610 bits"),
+        ({HUGE: 1.0}, "SparseFloatVector", None, "has the index an int of 16610 bits"),
+        ({HUGE: 1}, "dynamic", None, "has the key an int of 16610 bits, which is no str"),
+        ({"a": {HUGE}}, "dynamic", None, ".a must be a JSON value, not set of a kind that cannot be shown"),
+    ):
+        assert reason in refused(value, kind, size)
+    text = FieldSchema(name="text", type="VarChar", size=9)
+    with pytest.raises(RowError, match="must be a str") as caught:
+        RowEncoder(CollectionSchema(name="docs", fields_=(text, ID))).encode({"text": 5, "id": HUGE})
+    assert caught.value.key is None
+
+
+def test_what_is_stored_does_not_depend_on_how_numpy_prints() -> None:
+    with np.printoptions(legacy="1.13", precision=2):
+        assert encoded(19.741947174072266, "Float") == "19.741947"
+        assert encoded({7: 19.741947174072266}, "SparseFloatVector") == '{"7":19.741947}'
+
+
 def test_nesting_without_end() -> None:
     nested: list[Any] = []
     nested.append(nested)
@@ -404,6 +448,7 @@ def test_missing_extra_and_reserved_fields() -> None:
         ([text], False, {"id": 1, "text": "x", "title": "y"}, "title", "is no field of 'docs', which has no dynamic"),
         ([], True, {"id": 1, "$meta": {}}, "$meta", "is a name that Milvus keeps for itself"),
         ([], True, {"id": 1, 5: "x"}, "5", "is a field name of type int, not str"),
+        ([], True, {"id": 1, HUGE: "x"}, "an int of 16610 bits", "is a field name of type int, not str"),
         (
             [FieldSchema(name="bm25", type="SparseFloatVector", function_output=True)],
             True,

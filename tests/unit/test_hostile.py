@@ -293,6 +293,7 @@ def test_what_cannot_be_read_whole_for_certain_is_not_read(tmp_path: Path) -> No
 
 def test_rows_in_memory_that_python_itself_cannot_write(tmp_path: Path) -> None:
     rows = [ROWS[0], ROWS[1] | {"n": 10**5000}, ROWS[2] | {"id": 10**5000}, ROWS[3] | {"n": [10**5000]}, ROWS[4]]
+    rows += [ROWS[6] | {10**5000: 1}, ROWS[7] | {"n": {10**5000: {10**5000}}}]
     rows.append(ROWS[5] | {"vector": np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[0, 1, 0, 0])})
     store, report = Store(), IngestReport()
     Ingest(
@@ -305,7 +306,9 @@ def test_rows_in_memory_that_python_itself_cannot_write(tmp_path: Path) -> None:
     ).run(Entities(rows))
     assert [row["id"] for row in store.rows] == [0, 4]
     rejects = [json.loads(line)["$reject"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
-    assert [reject["field"] for reject in rejects] == ["n", "id", "n", "vector"]
+    fields = ["n", "id", "n", "an int of 16610 bits", "n", "vector"]
+    assert [reject["field"] for reject in rejects] == fields
+    assert [reject["key"] for reject in rejects] == [1, None, 3, 6, 7, 5]
     assert "an int of 16610 bits" in rejects[0]["reason"]
 
 

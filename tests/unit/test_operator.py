@@ -57,8 +57,12 @@ def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[s
     [
         ({"entities": 5}, "a dict or an iterable of dicts, not int"),
         ({"files": 5}, "files must be a path"),
-        ({"entities": [], "collection_name": ""}, "collection_name must be a non-empty str"),
+        (
+            {"entities": [], "collection_name": ""},
+            "collection_name must be a non-empty str that can be printed, not ''",
+        ),
         ({"entities": [], "collection_name": None}, "collection_name must be a non-empty str"),
+        ({"entities": [], "collection_name": "\ud800"}, "collection_name must be a non-empty str that can be printed"),
         ({"entities": [], "db_name": " "}, "db_name must be a non-empty str"),
         ({"entities": [], "batch_size": 0}, "batch_size must be an int of at least 1, not 0"),
         ({"entities": [], "max_request_bytes": "8"}, "max_request_bytes must be an int"),
