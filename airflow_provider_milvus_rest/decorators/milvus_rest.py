@@ -30,6 +30,7 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
     :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`, but for the files.
     """
 
+    _makes_entities: ClassVar[bool] = True
     custom_operator_name: ClassVar[str] = "@task.milvus_rest_upsert"
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
@@ -62,14 +63,14 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
         if self.entities is None:
             with final_errors():
                 raise InputError("entities: the function returned None; for no rows it has to return an empty list")
-        self._consumed = False
         return MilvusRestUpsertOperator.execute(self, context)
 
 
 def _keywords(function: Callable[..., Any], positional: int, available: Mapping[str, Any]) -> dict[str, Any]:
     """What of ``available`` a function takes, beside so many positional arguments."""
     parameters = list(inspect.signature(function).parameters.values())
-    taken = {parameter.name for parameter in parameters[:positional]}
+    by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    taken = {parameter.name for parameter in by_position[:positional]}
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         taken |= available.keys() - {parameter.name for parameter in parameters}
     return {name: value for name, value in available.items() if name not in taken}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseHook
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest.assets.milvus_rest import DEFAULT_DATABASE, collection_uri
@@ -59,8 +59,8 @@ class MilvusRestHook(BaseHook):
         super().__init__(**kwargs)
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
-        self._pace: Pace | None = None
-        self._stopped = self._describing = False
+        self._paces: set[Pace] = set()
+        self._stopped = False
         self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
 
     @classmethod
@@ -217,24 +217,16 @@ class MilvusRestHook(BaseHook):
         :raises StoppedError: there was a :meth:`stop`.
         """
         report = IngestReport() if report is None else report
-        with final_errors():
+        with final_errors(), self._paced(retry_budget, concurrency) as pace:
             for name, value in (("batch_size", batch_size), ("max_request_bytes", max_request_bytes)):
                 if type(value) is not int or value < 1:
                     raise InputError(f"{name} must be an int of at least 1, not {value!r}")
-            if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
-                raise InputError(f"concurrency must be an int from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
             check_reject_options(on_reject, max_rejects, rejects_file)
             check_field_map(field_map)
             self._check_partition(partition_name)
             source = rows if isinstance(rows, FileRows) else _entities(rows)
-            pace = self._pace = Pace(_seconds(retry_budget), concurrency, self.log.warning)
-            if self._stopped:
-                pace.interrupt()
-            self._describing = True
-            try:
-                schema = pace.call(lambda: self.describe_collection(collection_name, db_name))
-            finally:
-                self._describing = False
+            self.get_conn()  # Airflow is asked for it by this thread
+            schema = pace.call_aside(lambda: pace.call(lambda: self.describe_collection(collection_name, db_name)))
             schema.check_partition(partition_name)
             if checkpoint:
                 settings = self.get_conn().settings
@@ -268,12 +260,27 @@ class MilvusRestHook(BaseHook):
         return report
 
     def stop(self) -> None:
-        """Let the :meth:`ingest` that runs end within some two seconds. Safe in a signal handler."""
+        """Let each :meth:`ingest` that runs end within some two seconds, or when its source has given the next row.
+
+        Safe in a signal handler. Until :meth:`close`, another one ends at once.
+        """
         self._stopped = True
-        if self._pace:
-            self._pace.interrupt()
-        if self._describing and self._client:
-            self._client.abort()
+        for pace in self._paces.copy():
+            pace.interrupt()
+
+    @contextmanager
+    def _paced(self, retry_budget: timedelta | float, concurrency: int) -> Iterator[Pace]:
+        """How fast one run goes, which :meth:`stop` ends."""
+        if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise InputError(f"concurrency must be an int from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
+        pace = Pace(_seconds(retry_budget), concurrency, self.log.warning)
+        self._paces.add(pace)
+        if self._stopped:
+            pace.interrupt()
+        try:
+            yield pace
+        finally:
+            self._paces.discard(pace)
 
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """A collection's fields, asked of the server anew.
@@ -305,7 +312,7 @@ class MilvusRestHook(BaseHook):
         """Whether the connection works, and the number of collections, or what is wrong and what to do about it."""
         try:
             names = self.list_collections()
-        except MilvusRestError as error:
+        except (MilvusRestError, AirflowException) as error:
             return False, str(error)
         settings = self.get_conn().settings
         database = settings.database or DEFAULT_DATABASE

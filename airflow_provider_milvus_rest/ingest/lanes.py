@@ -121,14 +121,18 @@ class Sender:
 
     def _refused(self, row: Pending, error: DataRefusedError, outcome: Outcome) -> None:
         """Reject a row that the server refused; if it had taken an earlier one's place, that one stands."""
-        with self._lock:
-            self._refusals += 1
-            if self._refusals > _HOPELESS and not self._accepted:
-                raise error
-        outcome.refused.append((row, error))
-        if row.earlier:
+        refusal: DataRefusedError | None = error
+        while refusal:
+            with self._lock:
+                self._refusals += 1
+                if self._refusals > _HOPELESS and not self._accepted:
+                    raise refusal
+            outcome.refused.append((row, refusal))
+            if not row.earlier:
+                return
+            row = row.earlier
             outcome.reinstated += 1
-            self._send([row.earlier], outcome)
+            refusal = self._try([row], outcome)
 
 
 class Lanes:

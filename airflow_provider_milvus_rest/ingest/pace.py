@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from datetime import timedelta
 from typing import TypeVar
 
@@ -83,6 +84,24 @@ class Pace:
                     self._leave(answered)
         return result
 
+    def call_aside(self, function: Callable[[], T]) -> T:
+        """What ``function`` returns in a thread of its own, so that an interrupt ends the wait whatever it waits for.
+
+        :raises StoppedError: it was interrupted; the thread ends when the function does.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # for the caller
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="milvus-rest-call", daemon=True).start()
+        while not wait([future], TICK).done:
+            self._check()
+        return future.result()
+
     def spent(self, state: RetryCallState) -> bool:
         """Whether there may be no more retries."""
         error = state.outcome and state.outcome.exception()
@@ -140,6 +159,8 @@ class Pace:
 
     def _say(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
+        if self.stopped:
+            return  # it will not be sent again
         self._log(f"{type(error).__name__}: {error} Sending again in {state.upcoming_sleep:.1f} s.")
 
 

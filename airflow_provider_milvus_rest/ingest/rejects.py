@@ -12,13 +12,22 @@ from typing import IO, Any
 
 import numpy as np
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, excerpt, shown
+from airflow_provider_milvus_rest.exceptions import (
+    InputError,
+    RowError,
+    RowsRejectedError,
+    SourceUnavailableError,
+    excerpt,
+    shown,
+)
 from airflow_provider_milvus_rest.rows.files import without_connection
 from airflow_provider_milvus_rest.rows.source import ALTERED, REJECT
 
 NAMED = 10
 """How many rejected rows an error names."""
 _MAX_RAW_CHARS = 100_000
+_LASTING = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError, ValueError)
+"""Faults of a path, which a retry does not mend."""
 
 
 class Rejects:
@@ -37,6 +46,7 @@ class Rejects:
         self._file = file
         self._limit = 0 if file is None else max_rejects
         self._stream: IO[bytes] | None = None
+        self._broken = False
         self._first: list[RowError] = []
         self.count = 0
 
@@ -62,7 +72,7 @@ class Rejects:
         self.count += 1
         if len(self._first) < NAMED:
             self._first.append(error)
-        if self._file is None:
+        if self._file is None or self._broken:
             return
         if self._stream is None:
             with self._writing():
@@ -81,6 +91,7 @@ class Rejects:
         """Finish the file.
 
         :raises InputError: it cannot be written; object stores say so only now.
+        :raises SourceUnavailableError: likewise, but a retry may help.
         """
         if self._stream is not None:
             with self._writing():
@@ -91,8 +102,10 @@ class Rejects:
         try:
             yield
         except Exception as error:  # whatever the storage's client raises
+            self._broken = True
+            cls = InputError if isinstance(error, _LASTING) else SourceUnavailableError
             where = without_connection(str(self._file))
-            raise InputError(f"rejects_path: {where} cannot be written: {excerpt(str(error))}") from error
+            raise cls(f"rejects_path: {where} cannot be written: {excerpt(str(error))}") from error
 
     def error(self, read_count: int) -> RowsRejectedError:
         """The error that names the first rejected rows and the totals."""

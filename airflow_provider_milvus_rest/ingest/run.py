@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import queue
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -67,7 +66,6 @@ class Ingest:
         self._lanes = Lanes(concurrency, Sender(client, schema, pace, rejects.enough, partition_name))
         self._batches = 0
         self._ids: dict[int, list[int | str]] = {}
-        self._open = 0  # rows read of which it is not known yet what becomes of them
 
     def run(self, source: Source) -> None:
         """Upsert the rows of ``source``.
@@ -76,18 +74,22 @@ class Ingest:
             the length of a batch are still checked, so that the error can name more than one.
         :raises MilvusRestError: a request that fails ends the run; requests before it stay written.
         """
-        patience = _STOP_SECONDS
+        failed, patience = True, _STOP_SECONDS
         try:
-            self._read(source)
-            self._drain()
-            if self._rejects.failed:
-                raise self._rejects.error(self._report.read_count)
-        except Exception:
-            patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
-            raise
-        finally:
-            self._pace.stopped = True
-            self._finish(patience)
+            try:
+                self._read(source)
+                self._drain()
+                if self._rejects.failed:
+                    raise self._rejects.error(self._report.read_count)
+                failed = False
+            except Exception:
+                patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
+                raise
+            finally:
+                self._pace.stopped = True
+                self._await(patience)
+        finally:  # also if a signal has ended the waiting
+            self._finish(failed)
 
     def _read(self, source: Source) -> None:
         checked_only = 0
@@ -96,7 +98,6 @@ class Ingest:
         for row in rows:
             self._check_stopped()
             self._report.read_count += 1
-            self._open += 1
             pending = self._checked(row)
             if self._rejects.failed:
                 checked_only += 1
@@ -107,7 +108,6 @@ class Ingest:
                     self._submit(self._batch.take(), self._report.read_count - 1)
                 if self._batch.add(pending):
                     self._report.duplicate_count += 1
-                    self._open -= 1
             if self._progress:
                 self._progress.tick()
         if not self._rejects.failed:
@@ -122,12 +122,10 @@ class Ingest:
         for _ in itertools.islice(rows, progressed.read_count):
             self._check_stopped()
             report.read_count += 1
-            self._open += 1
         if report.read_count < progressed.read_count:
             raise InputError(f"the source has {report.read_count} rows, but had {progressed.read_count} before")
         report.duplicate_count = progressed.duplicate_count
         report.upsert_count = report.resumed_count = progressed.read_count - progressed.duplicate_count
-        self._open = 0
 
     def _checked(self, row: Row) -> Pending | None:
         """The row, ready to be sent; None if it is rejected."""
@@ -177,10 +175,9 @@ class Ingest:
         self._report.retry_count += outcome.retries
         self._report.bytes_sent += outcome.bytes_sent
         # Read once: a lane that was left behind may go on counting.
-        acknowledged, reinstated, refused = outcome.acknowledged, outcome.reinstated, list(outcome.refused)
+        acknowledged, refused = outcome.acknowledged, list(outcome.refused)
         self._report.upsert_count += acknowledged
-        self._report.duplicate_count -= reinstated
-        self._open += reinstated - acknowledged
+        self._report.duplicate_count -= outcome.reinstated
         if self._report.upsert_ids is not None:
             self._ids[outcome.number] = outcome.ids
         for row, error in refused:
@@ -195,30 +192,35 @@ class Ingest:
             self._pace.stopped = True
 
     def _reject(self, entity: object, error: RowError) -> None:
-        self._rejects.add(entity, error, self._octets)
         self._report.rejected_count += 1
-        self._open -= 1
+        self._rejects.add(entity, error, self._octets)
 
-    def _finish(self, patience: float) -> None:
-        """Count what is still on its way, and what was never sent, as unconfirmed."""
+    def _await(self, patience: float) -> None:
+        """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
         deadline = time.monotonic() + patience
         while self._lanes.sending and time.monotonic() < deadline:
             if self._pace.interrupted and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
-            with suppress(queue.Empty):
+            with suppress(queue.Empty, InputError):  # the run has failed before the rejects file did
                 self._note(self._lanes.next(TICK))
+
+    def _finish(self, failed: bool) -> None:
+        """Count what is still on its way, and what was never sent, as unconfirmed."""
+        report = self._report
         if self._lanes.sending:
             self._client.abort()  # so that no thread is left waiting for an answer
         for outcome in self._lanes.sending.values():
-            self._note(outcome)
+            with suppress(InputError):
+                self._note(outcome)
+        if failed:
+            accounted = report.upsert_count + report.duplicate_count + report.rejected_count
+            report.unconfirmed_count = report.read_count - accounted
         self._lanes.close(1)
         if self._checkpoint:
             self._checkpoint.save()
-        self._report.unconfirmed_count += self._open
-        if self._report.upsert_ids is not None:
-            self._report.upsert_ids += [key for number in sorted(self._ids) for key in self._ids[number]]
-        self._report.rejects_path = self._rejects.path
-        failed = sys.exc_info()[1] is not None
+        if report.upsert_ids is not None:
+            report.upsert_ids += [key for number in sorted(self._ids) for key in self._ids[number]]
+        report.rejects_path = self._rejects.path
         try:
             self._rejects.close()
         except InputError:

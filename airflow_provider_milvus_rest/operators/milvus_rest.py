@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
@@ -32,6 +32,11 @@ from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
+
+_MAX_NAME_BYTES = 245
+"""Of a file's name, without the suffix; file systems take 255."""
+_READ: dict[int, Iterator[Any]] = {}
+"""Iterators that were read from, kept so that no other one gets its id. Airflow runs each try on a copy of the task."""
 
 
 class MilvusRestUpsertOperator(BaseOperator):
@@ -92,6 +97,8 @@ class MilvusRestUpsertOperator(BaseOperator):
         "milvus_rest_conn_id",
     )
     ui_color = "#c6eafb"
+    _makes_entities: ClassVar[bool] = False
+    """Whether each try has entities of its own."""
 
     def __init__(
         self,
@@ -143,7 +150,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.rejects_path = rejects_path
         self.return_ids = return_ids
         self.milvus_rest_conn_id = milvus_rest_conn_id
-        self._consumed = self._killed = False
+        self._killed = False
         self._lineage: tuple[str | None, list[str], IngestReport] = (None, [], IngestReport())
         # A template field would do this by itself, and render a copy of every vector into the database.
         for reference in _references(entities):
@@ -210,7 +217,8 @@ class MilvusRestUpsertOperator(BaseOperator):
     def on_kill(self) -> None:
         """Let :meth:`execute` end: Airflow calls this when the task is to stop, and kills it 5 s later."""
         self._killed = True
-        self.hook.stop()
+        if "hook" in vars(self):  # made on first use, which must not be before the connection's name is rendered
+            self.hook.stop()
 
     def _checkpoint(self, context: Context, rows: Any) -> Checkpoint | None:
         """Where a retry goes on from, on Airflow 3.3 and later."""
@@ -246,11 +254,14 @@ class MilvusRestUpsertOperator(BaseOperator):
                         f"entities is an output of task {task.task_id!r}, which may not have run yet: Airflow does not "
                         f"see it in .partial(). Give it in .expand(), or write {task.task_id} >> {self.task_id}."
                     )
-        if isinstance(self.entities, Iterator):
-            if self._consumed:
-                raise InputError("entities is an iterator, from which an earlier try has read: give a list, or files")
-            self._consumed = True
         entities = self.entities.resolve(context) if _is_reference(self.entities) else self.entities
+        if isinstance(entities, Iterator) and not self._makes_entities:
+            if id(entities) in _READ:
+                raise InputError(
+                    "entities is an iterator, from which an earlier try or another mapped task has read: give a list, "
+                    "files, or a function (@task.milvus_rest_upsert)"
+                )
+            _READ[id(entities)] = entities
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
         return _iter_entities(entities, context)
@@ -260,10 +271,18 @@ class MilvusRestUpsertOperator(BaseOperator):
         if self.rejects_path is None:
             return None
         folder = str(self.rejects_path)
-        path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
+        try:
+            path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
+        except (ImportError, ValueError) as error:
+            raise InputError(
+                f"rejects_path: no access to the storage of {without_connection(folder)}: {error}"
+            ) from error
         ti = context.get("ti")
         parts = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (self.task_id, uuid4().hex)
-        return path / (re.sub(r"[^\w.+-]", "_", "__".join(map(str, parts))) + ".jsonl")
+        name = re.sub(r"[^\w.+-]", "_", "__".join(map(str, parts)))
+        if len(name.encode()) > _MAX_NAME_BYTES:
+            name = f"{name[:50]}__{fingerprint(name)}"
+        return path / f"{name}.jsonl"
 
     def _push(self, context: Context, outputs: dict[str, Any]) -> None:
         """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""

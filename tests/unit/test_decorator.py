@@ -68,6 +68,16 @@ def test_it_gets_the_context_and_its_arguments(server: ScriptedServer) -> None:
     assert server.sent_to(UPSERT)[1].json["data"] == [entity(8, "2026-01-012")]
 
 
+def test_keywords_after_any_number_of_arguments(server: ScriptedServer) -> None:
+    def embed(*keys: int, text: str = "default", ds: Any = None) -> list[dict[str, Any]]:
+        return [entity(key, text + ds) for key in keys]
+
+    with DAG("dag", schedule=None):
+        output = task.milvus_rest_upsert(task_id="embed", collection_name="docs")(embed)(1, 2, text="given")
+    output.operator.execute({"ds": "2026-01-01"})
+    assert server.sent_to(UPSERT)[0].json["data"] == [entity(key, "given2026-01-01") for key in (1, 2)]
+
+
 def test_a_generator_can_be_called_again(server: ScriptedServer) -> None:
     def embed() -> Iterator[dict[str, Any]]:
         yield entity(1)

@@ -12,6 +12,8 @@ import os
 import random
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -333,6 +335,68 @@ def test_a_rejects_file_that_cannot_be_written(tmp_path: Path) -> None:
     assert isinstance(error, e.InputError)
     assert f"rejects_path: {tmp_path}/file/rejects.jsonl cannot be written" in str(error)
     assert report.read_count == 1
+
+
+def test_a_rejects_file_that_cannot_be_written_by_several_lanes(tmp_path: Path) -> None:
+    """Each of them has rows that the server has refused."""
+    (tmp_path / "file").touch()
+    store, report = Refusing(), IngestReport()
+    run = Ingest(
+        store,  # type: ignore[arg-type]
+        SCHEMA,
+        RowEncoder(SCHEMA),
+        report,
+        Rejects(tmp_path / "file" / "rejects.jsonl"),
+        batch_size=5,
+        concurrency=4,
+        pace=Pace(0, 4),
+    )
+    with pytest.raises(e.InputError, match="rejects_path"):
+        run.run(Entities(ROWS))
+    report.check()
+    assert report.rejected_count
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("milvus-rest-lane")]
+
+
+class Refusing(Store):
+    """Refuses every request with a key that ends in 3."""
+
+    def upsert(self, request: UpsertRequest, key_type: type) -> UpsertResult:
+        time.sleep(0.01)
+        if any(json.loads(text)["id"] % 10 == 3 for text in request.data):
+            raise e.DataRefusedError("no", code=1804)
+        return super().upsert(request, key_type)
+
+
+def test_a_row_in_place_of_many_that_are_refused_one_after_the_other(tmp_path: Path) -> None:
+    store, report, rejects = Refusing(), IngestReport(), Rejects(tmp_path / "rejects.jsonl")
+    rows = [ROWS[0]] + [ROWS[3]] * 900
+    Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, rejects, concurrency=1, pace=Pace(0, 1)).run(  # type: ignore[arg-type]
+        Entities(rows)
+    )
+    report.check()
+    assert (report.upsert_count, report.rejected_count, report.duplicate_count) == (1, 900, 0)
+
+
+class Unfinished(io.BytesIO):
+    """As object stores do, says only at the end that it cannot be written."""
+
+    def close(self) -> None:
+        raise OSError("upload failed: 503")
+
+
+def test_a_rejects_file_that_fails_at_its_end_is_noticed_wherever_it_is_made(tmp_path: Path) -> None:
+    class Remote(type(tmp_path)):  # type: ignore[misc]
+        def open(self, *_: Any) -> Any:
+            return Unfinished()
+
+    rejects = Rejects(Remote(tmp_path / "rejects.jsonl"))
+    run = Ingest(Store(), SCHEMA, RowEncoder(SCHEMA), IngestReport(), rejects, pace=Pace(0, 1))  # type: ignore[arg-type]
+    try:
+        raise KeyError
+    except KeyError:  # of the caller's, and none of the run's
+        with pytest.raises(e.SourceUnavailableError, match="cannot be written: upload failed: 503"):
+            run.run(Entities([{}]))
 
 
 def test_symlink_loops(tmp_path: Path) -> None:

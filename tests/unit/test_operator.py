@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,8 +204,44 @@ def test_an_iterator_cannot_be_read_twice(server: ScriptedServer, upsert: Any) -
     task = upsert(entities=(entity(i) for i in range(3)))
     with pytest.raises(e.NotReadyError):
         task.execute({})
-    with pytest.raises(e.InputError, match="an iterator, from which an earlier try has read"):
-        task.execute({})
+    for again in (task, copy.copy(task)):  # Airflow runs each try on a copy
+        with pytest.raises(
+            e.InputError, match="an iterator, from which an earlier try or another mapped task has read"
+        ):
+            again.execute({})
+
+
+def test_an_iterator_is_not_for_several_mapped_tasks(upsert: Any) -> None:
+    names = [{"collection_name": name} for name in ("a", "b")]
+    with DAG("dag", schedule=None):
+        partial = MilvusRestUpsertOperator.partial(task_id="mapped", entities=map(entity, range(3)))
+        mapped = partial.expand_kwargs(names)
+    first, second = (mapped.unmap(name) for name in names)
+    assert first.execute({})["upsert_count"] == 3
+    with pytest.raises(e.InputError, match="another mapped task has read"):
+        second.execute({})
+
+
+def test_a_rejects_path_that_is_nowhere(upsert: Any) -> None:
+    with pytest.raises(e.InputError, match=r"rejects_path: .*foo:/") as caught:
+        upsert(entities=[{}], on_reject="skip", rejects_path="foo://b/x").execute({})
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_names_of_any_length_have_a_rejects_file_each(upsert: Any, tmp_path: Path) -> None:
+    paths = set()
+    for run_id in ("a", "b"):
+        ids = {"dag_id": "d" * 250, "run_id": "ü" * 249 + run_id, "task_id": "t" * 250, "map_index": 1, "try_number": 1}
+        context = {"ti": SimpleNamespace(**ids, max_tries=0)}
+        paths.add(upsert(entities=[{}], on_reject="skip", rejects_path=tmp_path).execute(context)["rejects_path"])
+    assert {str(path) for path in tmp_path.iterdir()} == paths
+    assert len(paths) == 2
+
+
+def test_the_test_of_a_connection_that_is_not_there() -> None:
+    passed, message = MilvusRestHook("nowhere").test_connection()
+    assert not passed
+    assert "nowhere" in message
 
 
 def test_files_of_an_upstream_task_that_returned_none(upsert: Any) -> None:

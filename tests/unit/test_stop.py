@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -153,6 +154,80 @@ def test_stopped_while_the_collection_is_described(
     with pytest.raises(e.StoppedError):
         operator.execute({})
     assert time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_stopped_while_it_connects(tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a server that accepts nothing more, or does not answer to the beginning of TLS."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1 if tls else 0) as server, ExitStack() as clients:
+        address = server.getsockname()
+        for _ in range(0 if tls else 2):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        connection = {"conn_type": "milvus_rest", "host": f"{'https' if tls else 'http'}://127.0.0.1:{address[1]}"}
+        monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps(connection))
+        operator, ti = MilvusRestUpsertOperator(task_id="upsert", collection_name="docs", entities=[]), Instance()
+        threading.Timer(0.5, operator.on_kill).start()
+        begin = time.monotonic()
+        with pytest.raises(e.StoppedError):
+            operator.execute({"ti": ti})
+        assert time.monotonic() - begin < 3
+        assert ti.pushed["read_count"] == 0
+
+
+def test_stopped_with_two_runs_at_a_time(
+    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
+) -> None:
+    server.script(UPSERT, Reply("busy", 429, {"Retry-After": "60"}))
+    hook, stopped = upsert(entities=[]).hook, []
+
+    def run() -> None:
+        try:
+            hook.ingest("docs", [entity(1)])
+        except e.StoppedError:
+            stopped.append(True)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    hook.stop()
+    for thread in threads:
+        thread.join(3)
+    assert stopped == [True, True]
+
+
+def test_a_kill_before_rendering_does_not_make_a_hook(upsert: Callable[..., MilvusRestUpsertOperator]) -> None:
+    operator = upsert(entities=[entity(1)], milvus_rest_conn_id="{{ name }}")
+    operator.on_kill()
+    operator.render_template_fields({"name": "milvus_rest_default"})
+    with pytest.raises(e.StoppedError):
+        operator.execute({})
+
+
+def test_a_timeout_while_a_failed_run_waits_for_the_others(
+    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
+) -> None:
+    release = threading.Event()
+    stalling = Reply(before=lambda: release.wait(20))
+    server.script(UPSERT, stalling, stalling, Reply({"code": 800, "message": "gone"}))
+    operator, ti = upsert(entities=[entity(key) for key in range(20)]), Instance()
+
+    def handler(*_: Any) -> None:
+        raise AirflowTaskTimeout
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    try:
+        with pytest.raises(AirflowTaskTimeout):
+            operator.execute({"ti": ti})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        release.set()
+    assert lanes() == []
+    read, *others = (ti.pushed[name] for name in OUTPUTS)
+    assert read == sum(others) > 0
 
 
 def test_stopped_while_a_failed_run_waits_for_the_others(
