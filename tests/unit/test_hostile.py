@@ -354,7 +354,9 @@ def test_a_rejects_file_that_cannot_be_written_by_several_lanes(tmp_path: Path) 
     with pytest.raises(e.InputError, match="rejects_path"):
         run.run(Entities(ROWS))
     report.check()
+    assert report.upsert_count == len(store.rows)
     assert report.rejected_count
+    assert report.unconfirmed_count >= 0
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("milvus-rest-lane")]
 
 
