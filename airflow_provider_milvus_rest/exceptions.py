@@ -29,6 +29,11 @@ def shown(value: Any, limit: int = 40) -> str:
         return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "of a kind that cannot be shown"
 
 
+def name_of(key: Any) -> str:
+    """A field's name, or a message's words for what is none."""
+    return str.__str__(key) if isinstance(key, str) else shown(key)
+
+
 class MilvusRestError(Exception):
     """Base of all errors of this package.
 

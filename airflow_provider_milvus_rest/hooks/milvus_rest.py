@@ -322,16 +322,12 @@ class MilvusRestHook(BaseHook):
             warning = ". The password travels unencrypted: let Milvus speak TLS, and write the host with https://"
         return True, f"Milvus at {settings.base_url}: {count} in {database!r}{warning}"
 
-    def _describe(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
-        """A collection that cannot be upserted into raises here, before a row is read."""
-        schema = self.describe_collection(collection_name, db_name)
-        return schema, RowEncoder(schema)
-
     def _described(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
-        """The same, from memory for :data:`SCHEMA_SECONDS`: describing for each row would double the requests."""
+        """A collection, from memory for :data:`SCHEMA_SECONDS`: describing for each row would double the requests."""
         name, now = (collection_name, db_name), time.monotonic()
         if name not in self._schemas or self._schemas[name][0] < now:
-            self._schemas[name] = now + SCHEMA_SECONDS, self._describe(collection_name, db_name)
+            schema = self.describe_collection(collection_name, db_name)
+            self._schemas[name] = now + SCHEMA_SECONDS, (schema, RowEncoder(schema))
         return self._schemas[name][1]
 
     def _check_partition(self, partition_name: str | None) -> None:

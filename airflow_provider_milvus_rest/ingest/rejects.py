@@ -18,6 +18,7 @@ from airflow_provider_milvus_rest.exceptions import (
     RowsRejectedError,
     SourceUnavailableError,
     excerpt,
+    name_of,
     shown,
 )
 from airflow_provider_milvus_rest.rows.files import without_connection
@@ -123,16 +124,16 @@ def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[s
         return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
     earlier = entity.get(REJECT)  # of a row that was not mended
     was = earlier.get(ALTERED) if isinstance(earlier, Mapping) else None
-    altered = dict.fromkeys(map(_name, was if isinstance(was, list) else [was] if was else []))
+    altered = dict.fromkeys(map(name_of, was if isinstance(was, list) else [was] if was else []))
     row = {}
     for name, value in entity.items():
-        note = functools.partial(altered.setdefault, _name(name))
+        note = functools.partial(altered.setdefault, name_of(name))
         if name in octets and isinstance(value, (bytes, bytearray)):
             row[name] = base64.b64encode(value).decode()
             continue
         if not isinstance(name, str):
             note()
-        row[_name(name)] = _jsonable(value, note)
+        row[name_of(name)] = _jsonable(value, note)
     return row | {REJECT: reject | ({ALTERED: list(altered)} if altered else {})}
 
 
@@ -147,7 +148,7 @@ def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             note()
-        return {_name(name): _jsonable(member, note) for name, member in value.items()}
+        return {name_of(name): _jsonable(member, note) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(member, note) for member in value]
     if isinstance(value, float) and math.isfinite(value):
@@ -161,13 +162,8 @@ def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
         return [_jsonable(member, note) for member in value]
     if isinstance(value, (bytes, bytearray)):
         value = value.decode(errors="replace")
-    if isinstance(value, str):
-        return value if len(value) <= _MAX_RAW_CHARS else f"{value[:_MAX_RAW_CHARS]}…"
     try:
-        return str(value)[:_MAX_RAW_CHARS]
+        text = str(value)
     except Exception:  # see shown
-        return shown(value)
-
-
-def _name(name: Any) -> str:
-    return str.__str__(name) if isinstance(name, str) else shown(name)
+        text = shown(value)
+    return text if len(text) <= _MAX_RAW_CHARS else f"{text[:_MAX_RAW_CHARS]}…"

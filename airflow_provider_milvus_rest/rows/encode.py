@@ -10,7 +10,7 @@ from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, w
 from pydantic_core import PydanticCustomError
 from typing_extensions import NotRequired, Required, TypedDict
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, UnsupportedCollectionError, shown
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, UnsupportedCollectionError, name_of
 from airflow_provider_milvus_rest.rows import fields
 from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
 
@@ -107,8 +107,7 @@ class RowEncoder:
             try:
                 text = self._extra(name, value)
             except PydanticCustomError as error:
-                field = str.__str__(name) if isinstance(name, str) else shown(name)
-                raise self._error(row, field, error.message(), position) from None
+                raise self._error(row, name_of(name), error.message(), position) from None
             size += len(text) + sum(text.count(char) * extra for char, extra in _GO_ESCAPES)
             parts.append(text)
         if size > fields.MAX_JSON_BYTES:

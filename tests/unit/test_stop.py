@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -206,13 +206,18 @@ def test_a_kill_before_rendering_does_not_make_a_hook(upsert: Callable[..., Milv
         operator.execute({})
 
 
-def test_a_timeout_while_a_failed_run_waits_for_the_others(
-    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
-) -> None:
+@pytest.fixture
+def waiting(server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]) -> Iterator[Any]:
+    """An operator of which one request fails, while two others are not answered before the test has ended."""
     release = threading.Event()
     stalling = Reply(before=lambda: release.wait(20))
     server.script(UPSERT, stalling, stalling, Reply({"code": 800, "message": "gone"}))
-    operator, ti = upsert(entities=[entity(key) for key in range(20)]), Instance()
+    yield upsert(entities=[entity(key) for key in range(20)])
+    release.set()
+
+
+def test_a_timeout_while_a_failed_run_waits_for_the_others(waiting: MilvusRestUpsertOperator) -> None:
+    ti = Instance()
 
     def handler(*_: Any) -> None:
         raise AirflowTaskTimeout
@@ -221,30 +226,23 @@ def test_a_timeout_while_a_failed_run_waits_for_the_others(
     signal.setitimer(signal.ITIMER_REAL, 1)
     try:
         with pytest.raises(AirflowTaskTimeout):
-            operator.execute({"ti": ti})
+            waiting.execute({"ti": ti})
     finally:
         signal.signal(signal.SIGALRM, before)
-        release.set()
     assert lanes() == []
     read, *others = (ti.pushed[name] for name in OUTPUTS)
     assert others == [0, 0, 0, read]
     assert read > 0
 
 
-def test_stopped_while_a_failed_run_waits_for_the_others(
-    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
-) -> None:
-    release = threading.Event()
-    stalling = Reply(before=lambda: release.wait(20))
-    server.script(UPSERT, stalling, stalling, Reply({"code": 800, "message": "gone"}))
-    operator, ti = upsert(entities=[entity(key) for key in range(20)]), Instance()
-    threading.Timer(1, operator.on_kill).start()
+def test_stopped_while_a_failed_run_waits_for_the_others(waiting: MilvusRestUpsertOperator) -> None:
+    ti = Instance()
+    threading.Timer(1, waiting.on_kill).start()
     begin = time.monotonic()
     with pytest.raises(e.MilvusRestError):
-        operator.execute({"ti": ti})
+        waiting.execute({"ti": ti})
     assert time.monotonic() - begin < 4
     assert lanes() == []
-    release.set()
     read, *others = (ti.pushed[name] for name in OUTPUTS)
     assert read == sum(others)
 
