@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -56,24 +57,29 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
             **kwargs,
         )
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Call the function, and upsert everything; the outputs."""
-        keywords = _keywords(self.python_callable, len(self.op_args), {**context, **self.op_kwargs})
+    def _rows(self, context: Context) -> Any:
+        """What the function returns. It is called here, so that the outputs are pushed also if it fails."""
+        keywords = _keywords(self.python_callable, len(self.op_args), context, self.op_kwargs)
         self.entities = self.python_callable(*self.op_args, **keywords)
         if self.entities is None:
-            with final_errors():
-                raise InputError("entities: the function returned None; for no rows it has to return an empty list")
-        return MilvusRestUpsertOperator.execute(self, context)
+            raise InputError("entities: the function returned None. For no rows, return an empty list.")
+        return super()._rows(context)
 
 
-def _keywords(function: Callable[..., Any], positional: int, available: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``available`` a function takes, beside so many positional arguments."""
+def _keywords(
+    function: Callable[..., Any], positional: int, context: Context, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a function takes of the context and of the arguments given by name, beside so many by position."""
     parameters = list(inspect.signature(function).parameters.values())
     by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     taken = {parameter.name for parameter in by_position[:positional]}
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        taken |= available.keys() - {parameter.name for parameter in parameters}
-    return {name: value for name, value in available.items() if name not in taken}
+    names = {parameter.name for parameter in parameters}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        names |= {*context, *given}
+    with warnings.catch_warnings():  # to look at a deprecated key of Airflow 2's context is to be warned of it
+        warnings.simplefilter("ignore" if names >= {*context} else "default")
+        available = {name: context[name] for name in names if name in context} | dict(given)
+    return {name: value for name, value in available.items() if name in names - taken}
 
 
 def milvus_rest_upsert_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

@@ -24,10 +24,10 @@ from airflow_provider_milvus_rest.exceptions import (
     shown,
 )
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
-from airflow_provider_milvus_rest.ingest.pace import RETRY_BUDGET, Pace
 from airflow_provider_milvus_rest.ingest.progress import Progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import RETRY_BUDGET, Retry
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES, Ingest
 from airflow_provider_milvus_rest.rest.client import MAX_CONCURRENCY, MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
@@ -59,7 +59,7 @@ class MilvusRestHook(BaseHook):
         super().__init__(**kwargs)
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
-        self._paces: set[Pace] = set()
+        self._retries: set[Retry] = set()
         self._stopped = False
         self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
 
@@ -217,7 +217,7 @@ class MilvusRestHook(BaseHook):
         :raises StoppedError: there was a :meth:`stop`.
         """
         report = IngestReport() if report is None else report
-        with final_errors(), self._paced(retry_budget, concurrency) as pace:
+        with final_errors(), self._retrying(retry_budget, concurrency) as retry:
             for name, value in (("batch_size", batch_size), ("max_request_bytes", max_request_bytes)):
                 if type(value) is not int or value < 1:
                     raise InputError(f"{name} must be an int of at least 1, not {value!r}")
@@ -226,7 +226,7 @@ class MilvusRestHook(BaseHook):
             self._check_partition(partition_name)
             source = rows if isinstance(rows, FileRows) else _entities(rows)
             self.get_conn()  # Airflow is asked for it by this thread
-            schema = pace.call_aside(lambda: pace.call(lambda: self.describe_collection(collection_name, db_name)))
+            schema = retry.in_thread(lambda: retry.call(lambda: self.describe_collection(collection_name, db_name)))
             schema.check_partition(partition_name)
             if checkpoint:
                 settings = self.get_conn().settings
@@ -242,7 +242,7 @@ class MilvusRestHook(BaseHook):
                 batch_size=batch_size,
                 max_request_bytes=max_request_bytes,
                 concurrency=concurrency,
-                pace=pace,
+                retry=retry,
                 checkpoint=checkpoint,
                 progress=Progress(
                     report, source.share, lambda line: self.log.info("Collection %s: %s", schema.name, line)
@@ -250,11 +250,17 @@ class MilvusRestHook(BaseHook):
             )
             try:
                 run.run(source)
+                report.check()
+            except BaseException:  # which matters more than a sum that does not hold
+                try:
+                    report.check()
+                except AssertionError as fault:
+                    self.log.error("%s", fault)
+                raise
             finally:
                 self.log.info("Collection %s: %s", schema.name, report.summary())
                 if report.rejects_path:
                     self.log.warning("Rejected rows are in %s", report.rejects_path)
-        report.check()
         if checkpoint:
             checkpoint.clear()
         return report
@@ -265,22 +271,22 @@ class MilvusRestHook(BaseHook):
         Safe in a signal handler. Until :meth:`close`, another one ends at once.
         """
         self._stopped = True
-        for pace in self._paces.copy():
-            pace.interrupt()
+        for retry in self._retries.copy():
+            retry.interrupt()
 
     @contextmanager
-    def _paced(self, retry_budget: timedelta | float, concurrency: int) -> Iterator[Pace]:
-        """How fast one run goes, which :meth:`stop` ends."""
+    def _retrying(self, retry_budget: timedelta | float, concurrency: int) -> Iterator[Retry]:
+        """The retries of one run, which :meth:`stop` ends."""
         if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
             raise InputError(f"concurrency must be an int from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
-        pace = Pace(_seconds(retry_budget), concurrency, self.log.warning)
-        self._paces.add(pace)
+        retry = Retry(_seconds(retry_budget), concurrency, self.log.warning)
+        self._retries.add(retry)
         if self._stopped:
-            pace.interrupt()
+            retry.interrupt()
         try:
-            yield pace
+            yield retry
         finally:
-            self._paces.discard(pace)
+            self._retries.discard(retry)
 
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """A collection's fields, asked of the server anew.

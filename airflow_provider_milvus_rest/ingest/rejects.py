@@ -53,8 +53,8 @@ class Rejects:
 
     @property
     def path(self) -> str | None:
-        """Where the rejected rows are, if any were written."""
-        return str(self._file) if self._stream else None
+        """Where the rejected rows are, if there are any and all were written."""
+        return str(self._file) if self._stream and not self._broken else None
 
     @property
     def failed(self) -> bool:

@@ -15,7 +15,8 @@ class IngestReport:
     * ``upsert_count``: rows that Milvus has acknowledged.
     * ``duplicate_count``: rows not sent because a later row of the same request had their key.
     * ``rejected_count``: rows refused, here or by Milvus.
-    * ``unconfirmed_count``: rows read but not sent, or sent and never answered (they may be stored). 0 on success.
+    * ``unconfirmed_count``: rows read but not sent, or sent and not answered (they may be stored), counted
+      where they wait. 0 on success.
     * ``resumed_count``: the part of ``upsert_count`` that an earlier try of the task wrote.
     * ``request_count``, ``retry_count``: upsert requests sent, and how many of them repeated an earlier one.
     * ``bytes_sent``: bytes of encoded rows in those requests.

@@ -8,15 +8,17 @@ import queue
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, StoppedError
+from airflow_provider_milvus_rest.exceptions import DataRefusedError, InputError, RowError, StoppedError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
-from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Sender
-from airflow_provider_milvus_rest.ingest.pace import TICK, Pace
+from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
+from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sender
 from airflow_provider_milvus_rest.ingest.progress import Progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
@@ -27,6 +29,24 @@ MAX_REQUEST_BYTES = 8 * 2**20
 CONCURRENCY = 4
 _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
+_MAX_TRIES = 50
+"""Refused requests, with no row accepted, after which nothing will be."""
+_MAX_HOLD_SECONDS = 60.0
+_SPREAD = (math.sqrt(5) - 1) / 2
+"""Multiples of the golden ratio fall evenly between those before."""
+
+
+@dataclass
+class _Doubt:
+    """Milvus has refused rows and accepted none so far: whether the rows are at fault is not known yet.
+
+    Until it is, all rows are held in the batch, and some are sent alone: at first, and each time the rows have doubled.
+    """
+
+    error: DataRefusedError
+    refused: list[tuple[Pending, DataRefusedError]] = field(default_factory=list)
+    tries: int = 0
+    next_try: int = 0
 
 
 class Ingest:
@@ -34,7 +54,7 @@ class Ingest:
 
     Up to ``concurrency`` requests are on their way at the same time, but never two that share a primary key, so that
     the last row of a key wins. ``report`` is only touched by the thread that calls :meth:`run`, is brought up to date
-    as it goes, and is true also when that raises.
+    as it proceeds, and is true also when that raises.
     """
 
     def __init__(
@@ -49,147 +69,229 @@ class Ingest:
         batch_size: int = BATCH_SIZE,
         max_request_bytes: int = MAX_REQUEST_BYTES,
         concurrency: int = CONCURRENCY,
-        pace: Pace,
+        retry: Retry,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
+        self._client = client
+        self._schema = schema
+        self._partition = partition_name
         self._encoder = encoder
         self._octets = columns_of(encoder.columns, *OCTETS)
         self._report = report
         self._rejects = rejects
+        self._retry = retry
         self._progress = progress
         self._checkpoint = checkpoint
-        self._batch = Batch(batch_size, max_request_bytes)
         self._batch_size = batch_size
-        self._client = client
-        self._pace = pace
-        self._lanes = Lanes(concurrency, Sender(client, schema, pace, rejects.enough, partition_name))
-        self._batches = 0
-        self._ids: dict[int, list[int | str]] = {}
+        self._batch = Batch(batch_size, max_request_bytes)
+        self._hold_bytes = max_request_bytes * concurrency
+        self._lanes = Lanes(concurrency, Sender(client, schema, retry, partition_name))
+        hold_seconds = min(client.settings.read_timeout, _MAX_HOLD_SECONDS)
+        self._deliveries = Deliveries(concurrency, self._lanes, hold_seconds)
+        self._batches = itertools.count()
+        self._doubt: _Doubt | None = None
+        self._in_hand = 0  # rows that were read, and are neither in the batch nor rejected
+        self._ids: list[tuple[int, Key]] = []
 
     def run(self, source: Source) -> None:
         """Upsert the rows of ``source``.
 
-        :raises RowsRejectedError: more rows are rejected than may be. Nothing is sent from then on; the rows up to
-            the length of a batch are still checked, so that the error can name more than one.
+        :raises RowsRejectedError: more rows are rejected than ``max_rejects`` allows. No batch is sent from then on;
+            the rows up to the length of a batch are still checked, so that the error can name more than one.
+        :raises DataRefusedError: Milvus accepts no row at all.
         :raises MilvusRestError: a request that fails ends the run; requests before it stay written.
         """
         failed, patience = True, _STOP_SECONDS
         try:
             try:
                 self._read(source)
-                self._drain()
+                self._complete()
                 if self._rejects.failed:
                     raise self._rejects.error(self._report.read_count)
+                if self._undecided() or self._deliveries.unconfirmed:
+                    raise AssertionError("Some rows were not sent. This is a defect: please report it.")
                 failed = False
             except Exception:
                 patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
                 raise
             finally:
-                self._pace.stopped = True
+                self._retry.stopped = True
+                self._deliveries.stop()
                 self._await(patience)
         finally:  # also if a signal has ended the waiting
             self._finish(failed)
 
     def _read(self, source: Source) -> None:
-        checked_only = 0
         rows = source.rows(self._encoder.columns)
         self._skip(rows)
+        checked_only = 0
         for row in rows:
             self._check_stopped()
             self._report.read_count += 1
-            pending = self._checked(row)
-            if self._rejects.failed:
-                checked_only += 1
-                if checked_only >= self._batch_size or self._rejects.enough():
-                    return
-            elif pending is not None:
-                if not self._batch.has_room(pending):
-                    self._submit(self._batch.take(), self._report.read_count - 1)
-                if self._batch.add(pending):
-                    self._report.duplicate_count += 1
+            self._in_hand += 1
+            self._take(row)
+            checked_only += self._rejects.failed
+            if checked_only and (checked_only >= self._batch_size or self._rejects.enough()):
+                return
             if self._progress:
                 self._progress.tick()
-        if not self._rejects.failed:
-            self._submit(self._batch.take(), self._report.read_count)
 
     def _skip(self, rows: Iterator[Row]) -> None:
         """Pass over what an earlier try has done."""
-        progressed = self._checkpoint and self._checkpoint.resume()
+        progressed = self._checkpoint and self._checkpoint.resume(self._look_up, self._retry.sleep)
         if not progressed:
             return
-        report = self._report
+        skipped = 0
         for _ in itertools.islice(rows, progressed.read_count):
             self._check_stopped()
-            report.read_count += 1
-        if report.read_count < progressed.read_count:
-            raise InputError(f"the source has {report.read_count} rows, but had {progressed.read_count} before")
-        report.duplicate_count = progressed.duplicate_count
-        report.upsert_count = report.resumed_count = progressed.read_count - progressed.duplicate_count
+            skipped += 1
+        if skipped < progressed.read_count:
+            raise InputError(f"the source has {skipped} rows, but had {progressed.read_count} before")
+        report, duplicates = self._report, progressed.duplicate_count
+        report.read_count, report.duplicate_count = skipped, duplicates
+        report.upsert_count = report.resumed_count = skipped - duplicates
+        self._deliveries.accepted = True
 
-    def _checked(self, row: Row) -> Pending | None:
-        """The row, ready to be sent; None if it is rejected."""
+    def _look_up(self, keys: list[Key]) -> set[Key]:
+        def ask() -> set[Key]:
+            return self._client.stored_keys(self._schema, keys, self._partition)
+
+        return self._retry.in_thread(lambda: self._retry.call(ask))
+
+    def _take(self, row: Row) -> None:
+        """Check a row, and put it into the batch."""
         try:
             if row.error:
                 raise row.error
             key, text = self._encoder.encode(row.entity, row.position)
         except RowError as error:
+            self._in_hand -= 1
             self._reject(row.entity, error)
-            return None
-        return Pending(key, text, row.position)
+            return
+        pending = Pending(key, text, row.position, self._report.read_count)
+        if not self._batch.has_room(pending):
+            if self._doubt:
+                self._settle(last=True)
+            self._flush(self._report.read_count - 1)
+        if self._rejects.failed:
+            return  # it was checked, and is not sent
+        self._in_hand -= 1
+        self._report.duplicate_count += self._batch.add(pending)
+        if self._doubt and self._undecided() >= self._doubt.next_try:
+            self._settle()
 
-    def _submit(self, rows: dict[Key, Pending], read_count: int) -> None:
-        """Hand a batch to a lane, when there is one and no batch on its way has one of its keys."""
-        if self._checkpoint and not self._report.rejected_count:
-            self._checkpoint.mark(self._batches, read_count, self._report.duplicate_count)
-        while rows and (self._lanes.full or self._lanes.shares_a_key(rows)):
-            self._collect()
-        if rows and not self._rejects.failed:
-            self._lanes.submit(self._batches, rows)
-            self._batches += 1
+    def _complete(self) -> None:
+        """Send what is left, and wait for all answers."""
+        while True:
+            self._flush(self._report.read_count)
+            while self._deliveries.busy and not self._rejects.enough():
+                self._collect()
+            if self._doubt and not self._rejects.failed:
+                self._settle(last=True)
+            elif self._rejects.failed or not self._batch.rows:
+                return
 
-    def _drain(self) -> None:
-        while self._lanes.sending:
+    def _flush(self, read_count: int) -> None:
+        """Send the batch, as soon as it may be; it stays where it is if it may not be sent at all."""
+        while self._batch.rows and not (self._rejects.failed or self._doubt):
+            if not self._deliveries.has_room(self._batch.rows):
+                self._collect()
+                continue
+            number, rows = next(self._batches), self._batch.take()
+            if self._checkpoint and not self._batch.rows and not self._report.rejected_count:
+                keys = [next(iter(rows)), next(reversed(rows))]
+                self._checkpoint.mark(number, read_count, self._report.duplicate_count, keys)
+            self._deliveries.submit(number, rows)
+
+    def _settle(self, last: bool = False) -> None:
+        """Send rows alone until Milvus accepts one, some of them or, at the end, up to :data:`_MAX_TRIES`.
+
+        :raises DataRefusedError: it has accepted none, and refused more than one.
+        """
+        while self._deliveries.busy:
             self._collect()
+        while (doubt := self._doubt) and self._batch.rows:
+            if doubt.tries >= (_MAX_TRIES if last else 2 * self._undecided().bit_length()):
+                break
+            place = int(len(self._batch.rows) * (doubt.tries * _SPREAD % 1))
+            key = next(itertools.islice(self._batch.rows, place, None))
+            self._deliveries.submit(next(self._batches), {key: self._batch.rows.pop(key)})
+            while self._deliveries.busy:
+                self._collect()
+        if doubt is None:
+            return
+        if not last:
+            doubt.next_try = 2 * self._undecided()
+        elif self._undecided() > 1:
+            raise _of_none(doubt)
+        else:
+            self._decide()
+
+    def _undecided(self) -> int:
+        return len(self._batch.rows) + (len(self._doubt.refused) if self._doubt else 0)
+
+    def _decide(self) -> None:
+        """What was refused is at fault."""
+        if self._doubt:
+            while self._doubt.refused:
+                self._refuse(*self._doubt.refused.pop(0))
+            self._doubt = None
+            self._batch.hold(None)
 
     def _collect(self) -> None:
-        """Take note of what became of a batch. Raises what ended it."""
-        while True:
-            try:
-                outcome = self._lanes.next(TICK)
-                break
-            except queue.Empty:
-                self._check_stopped()
-                if self._progress:
-                    self._progress.tick()
-        self._note(outcome)
-        if outcome.error and not self._rejects.failed:
-            raise outcome.error
+        """Take note of the next event, if there is one soon. Raises what ends the run."""
+        try:
+            event = self._deliveries.next(TICK)
+        except queue.Empty:
+            self._check_stopped()
+            if self._progress:
+                self._progress.tick()
+            return
+        self._note(event)
+        if event.error and not self._rejects.failed:
+            raise event.error
 
     def _check_stopped(self) -> None:
-        if self._pace.interrupted:
+        if self._retry.interrupted:
             raise StoppedError("The run was stopped before everything was read and sent.")
 
-    def _note(self, outcome: Outcome) -> None:
-        self._report.request_count += outcome.requests
-        self._report.retry_count += outcome.retries
-        self._report.bytes_sent += outcome.bytes_sent
-        # Read once: a lane that was left behind may go on counting.
-        acknowledged, refused = outcome.acknowledged, list(outcome.refused)
-        self._report.upsert_count += acknowledged
-        self._report.duplicate_count -= outcome.reinstated
-        if self._report.upsert_ids is not None:
-            self._ids[outcome.number] = outcome.ids
-        for row, error in refused:
-            reason = f"is refused by the server: {error.args[0]}"
-            reject = RowError(reason, position=row.position, key=row.key, code=error.code)
-            self._reject(self._encoder.decode(row.text), reject)
-        if self._checkpoint and acknowledged == len(outcome.rows) and not refused:
-            self._checkpoint.stored(outcome.number)
-        if outcome.too_large:
-            self._batch.limit(outcome.too_large // 2)
-        if self._rejects.failed:
-            self._pace.stopped = True
+    def _note(self, event: Event) -> None:
+        report = self._report
+        if event.sent:
+            report.request_count += 1
+            report.retry_count += event.sent.again
+            report.bytes_sent += event.sent.size
+        report.upsert_count += len(event.acknowledged)
+        report.duplicate_count -= event.reinstated
+        if report.upsert_ids is not None:
+            self._ids += [(row.index, row.key) for row in event.acknowledged]
+        if event.too_large:
+            self._batch.limit(event.too_large // 2)
+        if event.acknowledged:
+            self._decide()
+        if event.given_back:
+            rows, error = event.given_back
+            report.duplicate_count += self._batch.put_back(rows)
+            self._doubted(error)
+        if event.refused and self._deliveries.accepted:
+            self._refuse(*event.refused)
+        elif event.refused:
+            self._doubted(event.refused[1]).refused.append(event.refused)
+        if event.stored is not None and self._checkpoint:
+            self._checkpoint.stored(event.stored)
+
+    def _doubted(self, error: DataRefusedError) -> _Doubt:
+        if self._doubt is None:
+            self._doubt = _Doubt(error)
+            self._batch.hold(self._hold_bytes)
+        self._doubt.tries += 1
+        return self._doubt
+
+    def _refuse(self, row: Pending, error: DataRefusedError) -> None:
+        reason = f"is refused by the server: {error.args[0]}"
+        reject = RowError(reason, position=row.position, key=row.key, code=error.code)
+        self._reject(self._encoder.decode(row.text), reject)
 
     def _reject(self, entity: object, error: RowError) -> None:
         self._report.rejected_count += 1
@@ -199,30 +301,38 @@ class Ingest:
         """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
         deadline = time.monotonic() + patience
         while self._lanes.sending and time.monotonic() < deadline:
-            if self._pace.interrupted and deadline == math.inf:
+            if self._retry.interrupted and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
             with suppress(queue.Empty, InputError):  # the run has failed before the rejects file did
-                self._note(self._lanes.next(TICK))
+                self._note(self._deliveries.next(TICK))
 
     def _finish(self, failed: bool) -> None:
-        """Count what is still on its way, and what was never sent, as unconfirmed."""
+        """Count what waits and what is still on its way as unconfirmed, and end everything."""
         report = self._report
         if self._lanes.sending:
             self._client.abort()  # so that no thread is left waiting for an answer
-        for outcome in self._lanes.sending.values():
-            with suppress(InputError):
-                self._note(outcome)
-        if failed:
-            accounted = report.upsert_count + report.duplicate_count + report.rejected_count
-            report.unconfirmed_count = report.read_count - accounted
+        report.unconfirmed_count = self._in_hand + self._undecided() + self._deliveries.unconfirmed
         self._lanes.close(1)
         if self._checkpoint:
             self._checkpoint.save()
         if report.upsert_ids is not None:
-            report.upsert_ids += [key for number in sorted(self._ids) for key in self._ids[number]]
-        report.rejects_path = self._rejects.path
+            report.upsert_ids += [key for _, key in sorted(self._ids, key=lambda pair: pair[0])]
         try:
             self._rejects.close()
         except InputError:
             if not failed:  # else what the run failed with matters more
                 raise
+        finally:
+            report.rejects_path = self._rejects.path
+
+
+def _of_none(doubt: _Doubt) -> DataRefusedError:
+    """Why nothing will be accepted."""
+    error, count = doubt.error, len(doubt.refused)
+    alone = f", {count} of them sent alone" if count > 1 else ""
+    return type(error)(
+        f"Milvus accepts no row: it has refused every one{alone}. The collection or the server is at fault rather than "
+        f"the rows. {error.args[0]}",
+        code=error.code,
+        http_status=error.http_status,
+    )

@@ -13,7 +13,7 @@ from uuid import uuid4
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
 
 from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
-from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.exceptions import InputError, excerpt
 from airflow_provider_milvus_rest.hooks.milvus_rest import (
     MilvusRestHook,
     check_field_map,
@@ -21,8 +21,8 @@ from airflow_provider_milvus_rest.hooks.milvus_rest import (
     final_errors,
 )
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint, fingerprint, fingerprint_of_rows
-from airflow_provider_milvus_rest.ingest.pace import RETRY_BUDGET
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import RETRY_BUDGET
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
 from airflow_provider_milvus_rest.rows.files import FORMATS, File, Files, find_files, without_connection
@@ -81,6 +81,8 @@ class MilvusRestUpsertOperator(BaseOperator):
         which may name the storage's connection (``s3://conn_id@bucket/rejects``).
         Its path is the output ``rejects_path``; mend the rows and give it as ``files``. (templated)
     :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
+    :param resume: whether Airflow's own retry of the task skips the rows that the try before it has stored, where that
+        is sure (Airflow 3.3 and later).
     :param milvus_rest_conn_id: the Airflow connection. (templated)
 
     :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`; requests before it stay written, and
@@ -119,6 +121,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         max_rejects: int | None = None,
         rejects_path: str | Path | None = None,
         return_ids: bool = False,
+        resume: bool = True,
         milvus_rest_conn_id: str = MilvusRestHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -149,6 +152,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.max_rejects = max_rejects
         self.rejects_path = rejects_path
         self.return_ids = return_ids
+        self.resume = resume
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
         self._lineage: tuple[str | None, list[str], IngestReport] = (None, [], IngestReport())
@@ -221,24 +225,29 @@ class MilvusRestUpsertOperator(BaseOperator):
             self.hook.stop()
 
     def _checkpoint(self, context: Context, rows: Any) -> Checkpoint | None:
-        """Where a retry goes on from, on Airflow 3.3 and later."""
-        store, why = context.get("task_state_store"), None
-        ti = context.get("ti")
-        retries = ti is not None and ti.max_tries
-        source: Any = None
+        """Where Airflow's own retry may resume, on Airflow 3.3 and later.
+
+        A cleared task starts over, though its state store is not cleared (Airflow 3.3.2): clearing counts up
+        ``clear_number`` of the run, and mostly ``max_tries`` of the task (``clear_task_instances``).
+        """
+        if not (self.retries and self.resume):
+            return None
+        store, source = context.get("task_state_store"), None
+        why = "this source cannot be checked for changes"
         if store is None:
             why = "this Airflow keeps no state between tries (3.3 and later do)"
         elif self.return_ids:
-            why = "with return_ids, it needs the keys of all rows"
-        elif isinstance(rows, FileRows):
-            source = rows.fingerprint()
-        elif isinstance(rows, list) and retries:
-            source = fingerprint_of_rows(rows)
+            why = "return_ids needs the keys of all rows"
+        else:
+            try:
+                source = rows.fingerprint() if isinstance(rows, FileRows) else fingerprint_of_rows(rows)
+            except Exception as error:  # whatever the storage's client raises: it would only save work
+                why = f"the files cannot be checked for changes: {excerpt(str(error))}"
         if source is None:
-            if retries:
-                self.log.info("A retry would start over: %s.", why or "this source cannot be told from another one")
+            self.log.info("A retry would start over: %s.", why)
             return None
-        return Checkpoint(store, fingerprint(source), self.log.info)
+        cleared = getattr(context["ti"], "max_tries", None), getattr(context.get("dag_run"), "clear_number", None)
+        return Checkpoint(store, fingerprint(source, cleared), self.log.warning)
 
     def _rows(self, context: Context) -> Iterable[Any] | FileRows:
         if self.entities is None:

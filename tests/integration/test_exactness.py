@@ -18,9 +18,9 @@ from pymilvus import DataType, MilvusClient
 
 from airflow_provider_milvus_rest.exceptions import RowsRejectedError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.ingest.pace import Pace
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
@@ -477,7 +477,7 @@ def narrowed(
     def ingest(rows: list[dict[str, Any]], rejects: Rejects) -> IngestReport:
         report = IngestReport()
         try:
-            Ingest(hook.get_conn(), known, RowEncoder(known), report, rejects, pace=Pace(0, 4)).run(Entities(rows))
+            Ingest(hook.get_conn(), known, RowEncoder(known), report, rejects, retry=Retry(0, 4)).run(Entities(rows))
         finally:
             report.check()
         return report

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.ingest.pace import Pace
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
@@ -61,6 +62,8 @@ class Store:
         self.rows += rows
         return UpsertResult(upsert_count=len(rows), upsert_ids=[row["id"] for row in rows])
 
+    settings = SimpleNamespace(read_timeout=60)
+
     def abort(self) -> None:
         pass
 
@@ -76,7 +79,7 @@ def ingest(path: Path, rejects: Path) -> tuple[list[dict[str, Any]], IngestRepor
         Rejects(rejects),
         batch_size=7,
         concurrency=1,
-        pace=Pace(0, 1),
+        retry=Retry(0, 1),
     )
     try:
         run.run(FileRows(find_files(path)))
@@ -304,7 +307,7 @@ def test_rows_in_memory_that_python_itself_cannot_write(tmp_path: Path) -> None:
         RowEncoder(SCHEMA),
         report,
         Rejects(tmp_path / "rejects.jsonl"),
-        pace=Pace(0, 4),
+        retry=Retry(0, 4),
     ).run(Entities(rows))
     assert [row["id"] for row in store.rows] == [0, 4]
     rejects = [json.loads(line)["$reject"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
@@ -349,7 +352,7 @@ def test_a_rejects_file_that_cannot_be_written_by_several_lanes(tmp_path: Path) 
         Rejects(tmp_path / "file" / "rejects.jsonl"),
         batch_size=5,
         concurrency=4,
-        pace=Pace(0, 4),
+        retry=Retry(0, 4),
     )
     with pytest.raises(e.InputError, match="rejects_path"):
         run.run(Entities(ROWS))
@@ -373,7 +376,7 @@ class Refusing(Store):
 def test_a_row_in_place_of_many_that_are_refused_one_after_the_other(tmp_path: Path) -> None:
     store, report, rejects = Refusing(), IngestReport(), Rejects(tmp_path / "rejects.jsonl")
     rows = [ROWS[0]] + [ROWS[3]] * 900
-    Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, rejects, concurrency=1, pace=Pace(0, 1)).run(  # type: ignore[arg-type]
+    Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, rejects, concurrency=1, retry=Retry(0, 1)).run(  # type: ignore[arg-type]
         Entities(rows)
     )
     report.check()
@@ -395,7 +398,7 @@ def test_a_rejects_file_that_fails_at_its_end_is_noticed_wherever_it_is_made(tmp
             return Unfinished()
 
     rejects = Rejects(Remote(tmp_path / "rejects.jsonl"))
-    run = Ingest(Store(), SCHEMA, RowEncoder(SCHEMA), IngestReport(), rejects, pace=Pace(0, 1))  # type: ignore[arg-type]
+    run = Ingest(Store(), SCHEMA, RowEncoder(SCHEMA), IngestReport(), rejects, retry=Retry(0, 1))  # type: ignore[arg-type]
     try:
         raise KeyError
     except KeyError:  # of the caller's, and none of the run's

@@ -19,6 +19,7 @@ import pytest
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest.checkpoint import KEY
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from airflow_provider_milvus_rest.rows.readers import FileRows
 from tests.servers import DESCRIBE, UPSERT, Reply, Request, ScriptedServer, accept, described
 
 OUTPUTS = ("read_count", "upsert_count", "duplicate_count", "rejected_count", "unconfirmed_count")
@@ -31,9 +32,11 @@ def entity(key: int) -> dict[str, Any]:
 class Instance:
     """As much of a task instance as the operator uses."""
 
-    dag_id, run_id, task_id, map_index, try_number, max_tries = "dag", "run", "task", -1, 1, 3
+    dag_id, run_id, task_id, map_index = "dag", "run", "task", -1
 
-    def __init__(self) -> None:
+    def __init__(self, try_number: int = 1, max_tries: int = 3, clear_number: int = 0) -> None:
+        self.try_number, self.max_tries = try_number, max_tries
+        self.dag_run = SimpleNamespace(clear_number=clear_number)
         self.pushed: dict[str, Any] = {}
         self.pushed_at = 0.0
 
@@ -57,7 +60,8 @@ def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[
     monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
 
     def make(**arguments: Any) -> MilvusRestUpsertOperator:
-        return MilvusRestUpsertOperator(task_id="upsert", **{"collection_name": "docs", "batch_size": 2} | arguments)
+        defaults = {"collection_name": "docs", "batch_size": 2, "retries": 3}
+        return MilvusRestUpsertOperator(task_id="upsert", **defaults | arguments)
 
     return make
 
@@ -283,14 +287,20 @@ def fail_then(
 ) -> Callable[..., tuple[dict[str, Any], list[int], Store]]:
     """Run with a server that fails after three requests of two rows, then again with others; the second's outputs."""
 
-    def run(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], list[int], Store]:
+    def run(
+        first: dict[str, Any], second: dict[str, Any], *instances: Instance
+    ) -> tuple[dict[str, Any], list[int], Store]:
         store = Store()
+        contexts = [
+            {"task_state_store": store, "ti": ti, "dag_run": ti.dag_run}
+            for ti in instances or (Instance(), Instance(2))
+        ]
         server.script(UPSERT, refusing_after(3))
         with pytest.raises(e.NotFoundError):
-            upsert(concurrency=1, **first).execute({"task_state_store": store, "ti": Instance()})
+            upsert(**{"concurrency": 1} | first).execute(contexts[0])
         server.script(UPSERT, accept)
         server.requests.clear()
-        outputs = upsert(concurrency=1, **second).execute({"task_state_store": store, "ti": Instance()})
+        outputs = upsert(**{"concurrency": 1} | second).execute(contexts[1])
         return outputs, sent_keys(server), store
 
     return run
@@ -387,11 +397,52 @@ def test_a_schema_that_has_changed_starts_over(server: ScriptedServer, fail_then
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "resumes"),
+    [
+        (Instance(), Instance(try_number=2), True),
+        (Instance(), Instance(try_number=2, max_tries=4), False),  # cleared
+        (Instance(), Instance(try_number=2, clear_number=1), False),  # cleared while it ran
+    ],
+)
+def test_only_airflow_s_own_retry_resumes(
+    fail_then: Runner, first: Instance, second: Instance, resumes: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [entity(key) for key in range(10)]
+    outputs, keys, _ = fail_then({"entities": rows}, {"entities": rows}, first, second)
+    assert outputs["resumed_count"] == (6 if resumes else 0)
+    assert len(keys) == (4 if resumes else 10)
+    log = "".join(capsys.readouterr())
+    assert ("Resuming after 6 rows" in log) == resumes
+    assert ("Starting over: the input, the collection or the settings have changed" in log) != resumes
+
+
+def test_no_checkpoint_without_retries_and_with_resume_off(fail_then: Runner) -> None:
+    rows = [entity(key) for key in range(10)]
+    for off in ({"retries": 0}, {"resume": False}):
+        store = fail_then({"entities": rows} | off, {"entities": rows})[2]
+        assert not store
+        outputs, keys, _ = fail_then({"entities": rows}, {"entities": rows} | off)
+        assert (outputs["resumed_count"], len(keys)) == (0, 10)
+
+
+def test_a_storage_that_fails_while_files_are_compared_is_no_failure(
+    upsert: Callable[..., MilvusRestUpsertOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("no etag")
+
+    (tmp_path / "a.jsonl").write_text(json.dumps(entity(1)))
+    monkeypatch.setattr(FileRows, "fingerprint", fail)
+    outputs = upsert(files=str(tmp_path)).execute({"task_state_store": Store(), "ti": Instance()})
+    assert outputs["upsert_count"] == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"return_ids": True}, "with return_ids, it needs the keys of all rows"),
-        ({"entities": (entity(key) for key in range(3))}, "this source cannot be told from another one"),
-        ({"entities": [entity(2**70)]}, "this source cannot be told from another one"),
+        ({"return_ids": True}, "return_ids needs the keys of all rows"),
+        ({"entities": (entity(key) for key in range(3))}, "this source cannot be checked for changes"),
+        ({"entities": [entity(2**70)]}, "this source cannot be checked for changes"),
     ],
 )
 def test_why_a_retry_would_start_over(

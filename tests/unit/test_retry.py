@@ -12,8 +12,8 @@ import pytest
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.ingest import pace as pace_module
-from airflow_provider_milvus_rest.ingest.pace import Pace
+from airflow_provider_milvus_rest.ingest import retry as retry_module
+from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from tests.servers import DESCRIBE, UPSERT, Reply, Request, ScriptedServer, accept
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
             self.now += seconds
 
     clock = Clock()
-    monkeypatch.setattr(pace_module, "time", clock)
+    monkeypatch.setattr(retry_module, "time", clock)
     return clock
 
 
@@ -51,18 +51,23 @@ def failing(*errors: Exception | None) -> Any:
 
 
 def test_it_retries_until_it_works(clock: Any) -> None:
-    retries: list[int] = []
+    logged: list[str] = []
     send = failing(
         e.ConnectError("a"), e.NotReadyError("b"), e.OverloadedError("c"), e.UnexpectedAnswerError("d"), None
     )
-    assert Pace(120, 4).call(send, lambda: retries.append(1)) == "done"
-    assert len(retries) == 4
+    assert Retry(120, 4, logged.append).call(send) == "done"
+    assert [line.split(" Sending again in ")[0] for line in logged] == [
+        "ConnectError: a",
+        "NotReadyError: b",
+        "OverloadedError: c",
+        "UnexpectedAnswerError: d",
+    ]
 
 
 @pytest.mark.parametrize("error", [e.DataRefusedError, e.NotAuthenticatedError, e.WrongEndpointError, e.NotFoundError])
 def test_what_a_retry_cannot_help_is_raised_at_once(clock: Any, error: type[e.MilvusRestError]) -> None:
     with pytest.raises(error, match=r"^no$"):
-        Pace(120, 4).call(failing(error("no")))
+        Retry(120, 4).call(failing(error("no")))
     assert clock.now == 1000
 
 
@@ -79,40 +84,116 @@ def test_what_a_retry_cannot_help_is_raised_at_once(clock: Any, error: type[e.Mi
 def test_an_outage_may_last_as_long_as_the_budget(
     clock: Any, budget: float, first: Exception | None, error: type[e.MilvusRestError], seconds: float
 ) -> None:
-    pace = Pace(budget, 4)
+    retry = Retry(budget, 4)
     if first is None:
-        pace.call(lambda: "answered")
+        retry.call(lambda: "answered")
     begin = clock.now
     with pytest.raises(error, match=r"^down( Tried \d+ times in \d+ s\.)?$"):
-        pace.call(failing(error("down")))
-    longest_wait = 15
-    assert seconds - longest_wait <= clock.now - begin <= seconds
+        retry.call(failing(error("down")))
+    assert seconds <= clock.now - begin <= seconds + 0.2  # the last attempt is made when the budget ends
+
+
+@pytest.mark.parametrize("budget", [10, 30, 60, 120])
+@pytest.mark.parametrize("more", [0, 1])
+def test_an_outage_as_long_as_the_budget_is_survived_and_a_longer_one_not_given_up_early(
+    clock: Any, budget: float, more: float
+) -> None:
+    retry = Retry(budget, 4)
+    retry.call(lambda: "answered")
+    begin = clock.now
+
+    def send() -> None:
+        if clock.now < begin + budget + more:
+            raise e.NotReadyError("down")
+
+    if not more:
+        retry.call(send)
+    else:
+        with pytest.raises(e.NotReadyError):
+            retry.call(send)
+    assert clock.now - begin == pytest.approx(budget, abs=0.01)
+
+
+def test_what_was_an_outage_does_not_shorten_the_patience_with_what_may_be_its_own_fault(clock: Any) -> None:
+    retry = Retry(120, 4)
+    retry.call(lambda: None)
+    begin = clock.now
+
+    def send() -> None:
+        raise e.ConnectError("down") if clock.now < begin + 60 else e.ServerError("starting")
+
+    with pytest.raises(e.ServerError):
+        retry.call(send)
+    assert begin + 90 <= clock.now <= begin + 60 + 15 + 30
+
+
+@pytest.mark.parametrize("error", [e.NotAuthenticatedError, e.ForbiddenError])
+def test_credentials_that_were_good_are_tried_again_for_a_while(clock: Any, error: type[e.MilvusRestError]) -> None:
+    retry = Retry(120, 4)
+    with pytest.raises(error, match=r"^no$"):
+        retry.call(failing(error("no")))
+    retry.acknowledged = True
+    assert retry.call(failing(*[error("no")] * 5, None)) == "done"
+    begin = clock.now
+    with pytest.raises(error, match="Tried"):
+        retry.call(failing(error("no")))
+    assert clock.now - begin == pytest.approx(30, abs=0.01)
+
+
+@pytest.mark.parametrize("asked", [0.0, 0.001])
+def test_a_server_that_asks_for_no_pause_gets_one(clock: Any, asked: float) -> None:
+    retry, tried = Retry(60, 4), list[float]()
+
+    def send() -> None:
+        tried.append(clock.now)
+        raise e.OverloadedError("x", retry_after=asked)
+
+    retry.call(lambda: None)
+    with pytest.raises(e.OverloadedError):
+        retry.call(send)
+    assert len(tried) < 20
+
+
+def test_the_budget_is_each_request_s_own(clock: Any) -> None:
+    """Others that succeed do not extend it, and what may be its own fault does not slow them."""
+    retry = Retry(120, 4)
+    retry.call(lambda: None)
+    begin = clock.now
+
+    def send() -> None:
+        retry.call(lambda: None)
+        raise e.ServerError("bad batch")
+
+    with pytest.raises(e.ServerError):
+        retry.call(send)
+    assert clock.now - begin == pytest.approx(30, abs=0.01)
+    assert retry._allowed == 4
 
 
 def test_each_acknowledged_request_begins_a_new_budget(clock: Any) -> None:
-    pace = Pace(100, 1)
-    pace.call(lambda: None)
+    retry = Retry(100, 1)
+    retry.call(lambda: None)
     for _ in range(10):
-        pace.call(failing(*[e.NotReadyError("x")] * 8, None))
+        retry.call(failing(*[e.NotReadyError("x")] * 8, None))
     assert clock.now - 1000 > 100
 
 
 def test_the_server_says_when(clock: Any) -> None:
-    pace = Pace(120, 2)
-    pace.call(lambda: None)
-    assert pace.call(failing(e.OverloadedError("x", retry_after=7), None)) == "done"
+    retry = Retry(120, 2)
+    retry.call(lambda: None)
+    assert retry.call(failing(e.OverloadedError("x", retry_after=7), None)) == "done"
     assert 7 <= clock.now - 1000 <= 7.2
     with pytest.raises(e.OverloadedError):
-        pace.call(failing(e.OverloadedError("x", retry_after=500)))
+        retry.call(failing(e.OverloadedError("x", retry_after=500)))
     assert clock.now - 1000 <= 7.2  # it does not wait for what comes after the budget
 
 
 def test_stop_ends_the_waiting() -> None:
-    pace, raised = Pace(120, 1), list[BaseException]()
+    retry, raised = Retry(120, 1), list[BaseException]()
 
     def call() -> None:
         try:
-            pace.call(failing(e.OverloadedError("x", retry_after=20)))
+            retry.call(failing(e.OverloadedError("x", retry_after=20)))
         except BaseException as error:
             raised.append(error)
 
@@ -120,7 +201,7 @@ def test_stop_ends_the_waiting() -> None:
     for thread in threads:
         thread.start()
     time.sleep(0.3)
-    pace.interrupt()
+    retry.interrupt()
     for thread in threads:
         thread.join(2)
     assert [type(error) for error in raised] == [e.StoppedError] * 3
@@ -149,13 +230,13 @@ def test_a_limited_server_sees_fewer_requests(server: ScriptedServer, monkeypatc
 
 
 def test_lanes_speed_up_again(clock: Any) -> None:
-    pace = Pace(120, 8)
-    pace.call(failing(*[e.OverloadedError("x")] * 5, None))
-    slow = pace._allowed
+    retry = Retry(120, 8)
+    retry.call(failing(*[e.OverloadedError("x")] * 5, None))
+    slow = retry._allowed
     for _ in range(100):
-        pace.call(lambda: None)
+        retry.call(lambda: None)
     assert 1 <= slow < 3
-    assert pace._allowed == 8
+    assert retry._allowed == 8
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,180 @@
+"""When a request is sent again, and how many may be on their way while the server is in trouble."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from airflow_provider_milvus_rest.exceptions import (
+    ForbiddenError,
+    MilvusRestError,
+    NotAuthenticatedError,
+    ServerError,
+    StoppedError,
+)
+
+T = TypeVar("T")
+RETRY_BUDGET = timedelta(minutes=2)
+_SHORT_SECONDS = 30.0
+"""The budget before the first answer of a run, so that a wrong host fails soon, and for :data:`_OWN_FAULT`."""
+_CREDENTIALS = (NotAuthenticatedError, ForbiddenError)
+"""Milvus also answers so when its coordinator is away (``proxy/util.go:passwordVerify``, 2.3 to 3.0)."""
+_OWN_FAULT = (ServerError, *_CREDENTIALS)
+"""What may be the request's own fault rather than the server's trouble (code 65535)."""
+_MAX_PAUSE = 15.0
+TICK = 0.1
+"""Seconds after which a wait looks whether the run was stopped."""
+
+
+@dataclass
+class _Tries:
+    """The attempts at one request: how many failed, since when, and since when only with what may be its own fault."""
+
+    failed: int = 0
+    since: float = 0.0
+    own_fault_since: float | None = None
+
+    def note(self, error: MilvusRestError, now: float) -> None:
+        self.failed += 1
+        if self.failed == 1:
+            self.since = now
+        if not isinstance(error, _OWN_FAULT):
+            self.own_fault_since = None
+        elif self.own_fault_since is None:
+            self.own_fault_since = now
+
+    def pause(self, error: MilvusRestError, now: float, budget: float) -> float | None:
+        """Seconds until the next attempt; None to give up. The last attempt is made when the budget ends."""
+        left = self.since + budget - now
+        if self.own_fault_since is not None:
+            left = min(left, self.own_fault_since + min(budget, _SHORT_SECONDS) - now)
+        asked = error.retry_after or 0.0
+        if left <= 0 or asked > left:
+            return None
+        longest = min(_MAX_PAUSE, 0.25 * 2.0 ** min(self.failed - 1, 9))
+        return max(asked, min(left, longest * random.uniform(0.5, 1)))  # noqa: S311
+
+
+class Retry:
+    """Sends again what a retry may help, and fewer requests at a time while the server is in trouble.
+
+    Each request has its own budget, which begins with its first failure: that others succeed does not extend it.
+    Each failure halves how many requests may be on their way; each success adds a part of one, up to ``concurrency``.
+
+    :param budget: seconds for which a failed request is sent again.
+    :param log: takes a line about each retry.
+    """
+
+    def __init__(self, budget: float, concurrency: int, log: Callable[[str], None] = lambda _: None) -> None:
+        self._budget = budget
+        self._most = concurrency
+        self._log = log
+        self._changed = threading.Condition()
+        self._allowed = float(concurrency)
+        self._sending = 0
+        self._answered = False
+        self._not_before = 0.0
+        self.acknowledged = False
+        """Whether an upsert was, so that the credentials are right."""
+        self.stopped = False
+        """Once True, no request begins any more."""
+        self.interrupted = False
+        """Whether that is because the task is to end at once."""
+
+    def interrupt(self) -> None:
+        """Let no request begin any more, and the run end. Takes no lock: a signal handler may call it."""
+        self.stopped = self.interrupted = True
+
+    def call(self, send: Callable[[], T]) -> T:
+        """What ``send`` returns, called again as long as that may help.
+
+        :raises StoppedError: the run was stopped.
+        :raises MilvusRestError: what ``send`` raised, when a retry cannot help or the budget is spent.
+        """
+        tries = _Tries()
+        while True:
+            self._enter()
+            error: MilvusRestError | None = None
+            try:
+                return send()
+            except MilvusRestError as failure:
+                error = failure
+                if not (error.retryable or (self.acknowledged and isinstance(error, _CREDENTIALS))):
+                    raise
+                tries.note(error, time.monotonic())
+            finally:
+                self._leave(error)
+            pause = tries.pause(error, time.monotonic(), self._limit())
+            if pause is None:
+                if tries.failed > 1:
+                    seconds = time.monotonic() - tries.since
+                    error.args = (f"{error.args[0]} Tried {tries.failed} times in {seconds:.0f} s.",)
+                raise error
+            if error.retry_after:
+                with self._changed:  # all lanes keep to it
+                    self._not_before = max(self._not_before, time.monotonic() + pause)
+            if not self.stopped:
+                self._log(f"{type(error).__name__}: {error} Sending again in {pause:.1f} s.")
+            self.sleep(pause)
+
+    def in_thread(self, function: Callable[[], T]) -> T:
+        """What ``function`` returns in a thread of its own, so that an interrupt ends the wait whatever it waits for.
+
+        :raises StoppedError: it was interrupted; the thread ends when the function does.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # for the caller
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="milvus-rest-call", daemon=True).start()
+        while not wait([future], TICK).done:
+            self._check()
+        return future.result()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        :raises StoppedError: the run was stopped.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._check()
+            time.sleep(min(left, TICK))
+
+    def _limit(self) -> float:
+        return self._budget if self._answered else min(self._budget, _SHORT_SECONDS)
+
+    def _enter(self) -> None:
+        """Wait until a request may begin."""
+        with self._changed:
+            while True:
+                self._check()
+                early = self._not_before - time.monotonic()
+                if early <= 0 and self._sending < max(1, int(self._allowed)):
+                    self._sending += 1
+                    return
+                self._changed.wait(min(early, TICK) if early > 0 else TICK)
+
+    def _leave(self, error: MilvusRestError | None) -> None:
+        with self._changed:
+            self._sending -= 1
+            if error is None or not error.retryable:  # it is an answer, if not a good one
+                self._answered = True
+                self._allowed = min(self._most, self._allowed + 1 / self._allowed)
+            elif not isinstance(error, _OWN_FAULT):
+                self._allowed = max(1.0, self._allowed / 2)
+            self._changed.notify_all()
+
+    def _check(self) -> None:
+        if self.stopped:
+            raise StoppedError("The run was stopped before everything was sent.")

@@ -1,0 +1,289 @@
+"""What becomes of a batch: halved, given back, rejected, given up, or held back because it timed out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.ingest import retry as retry_module
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
+from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
+from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
+from tests.unit.test_lanes import Store, run
+
+
+def rejects_in(folder: Path) -> Rejects:
+    return Rejects(folder / "rejects.jsonl")
+
+
+def positions(folder: Path) -> list[str]:
+    return [json.loads(line)["$reject"]["position"] for line in (folder / "rejects.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("batch_size", [1000, 20, 1])
+def test_rows_refused_at_the_beginning_are_rejected_if_others_are_accepted(
+    tmp_path: Path, batch_size: int, concurrency: int, resumed: bool
+) -> None:
+    first = 500 if resumed else 0
+    rows = [(key, 1) for key in range(first)] + [(key, -1 if key < first + 60 else 1) for key in range(first, 3000)]
+    store, state, options = Store(), State(), {"batch_size": batch_size, "concurrency": concurrency}
+    if resumed:  # the first try ends at the first refused row
+        with pytest.raises(e.RowsRejectedError):
+            run(store, rows, checkpoint=checkpoint(state), **options)
+    report = run(store, rows, rejects_in(tmp_path), checkpoint=checkpoint(state), **options)
+    assert (report.read_count, report.upsert_count, report.rejected_count) == (3000, 2940, 60)
+    assert bool(report.resumed_count) == (resumed and batch_size < 1000)
+    assert len(store.rows) == 2940
+    assert sorted(positions(tmp_path)) == sorted(f"[{key}]" for key in range(first, first + 60))
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 32])
+@pytest.mark.parametrize("batch_size", [1000, 20, 1])
+@pytest.mark.parametrize("count", [2, 40, 3000, 100_000])
+def test_a_server_that_accepts_nothing_fails_the_run_within_some_tens_of_requests(
+    tmp_path: Path, count: int, batch_size: int, concurrency: int
+) -> None:
+    rejects, report = rejects_in(tmp_path), IngestReport()
+    with pytest.raises(e.DataRefusedError, match="Milvus accepts no row.* negative") as caught:
+        run(
+            *(Store(), ((key, -1) for key in range(count)), rejects, report),
+            batch_size=batch_size,
+            concurrency=concurrency,
+        )
+    assert caught.value.code == 1100
+    assert report.request_count < 60
+    assert (report.upsert_count, report.rejected_count) == (0, 0)
+    assert report.unconfirmed_count == report.read_count
+    assert report.read_count == count or batch_size == 1000
+
+
+@pytest.mark.parametrize("good", [0, 17, 39])
+def test_one_good_row_among_forty_is_found(tmp_path: Path, good: int) -> None:
+    report = run(Store(), [(key, 1 if key == good else -1) for key in range(40)], rejects_in(tmp_path))
+    assert (report.upsert_count, report.rejected_count) == (1, 39)
+
+
+def test_one_refused_row_alone_is_rejected(tmp_path: Path) -> None:
+    report = run(Store(), [(1, -1)], rejects_in(tmp_path))
+    assert (report.read_count, report.upsert_count, report.rejected_count) == (1, 0, 1)
+    with pytest.raises(e.RowsRejectedError, match="negative"):
+        run(Store(), [(1, -1)])
+
+
+def test_too_large_for_any_row_is_found_out_soon_as_well(tmp_path: Path) -> None:
+    report = IngestReport()
+    with pytest.raises(e.RequestTooLargeError, match="Milvus accepts no row"):
+        run(Store(max_rows=-1), [(key, 1) for key in range(5000)], rejects_in(tmp_path), report)
+    assert report.request_count < 60
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 9), st.sampled_from([-1, -1, 0, 1, 2])), max_size=45),
+    batch_size=st.integers(1, 8),
+    concurrency=st.integers(1, 4),
+    fail_at=st.none() | st.integers(1, 30),
+    seed=st.integers(0, 99),
+)
+def test_counts_are_those_of_what_is_stored(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[int, int]],
+    batch_size: int,
+    concurrency: int,
+    fail_at: int | None,
+    seed: int,
+) -> None:
+    """With rows refused, also from the first on, keys repeated, and a request that fails for good."""
+    rng, calls = random.Random(seed), itertools.count(1)
+
+    class Failing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            if next(calls) == fail_at:
+                raise e.RequestRefusedError("no more")
+            return super().upsert(request, keys)
+
+    folder, report = tmp_path_factory.mktemp("rejects"), IngestReport(upsert_ids=[])
+    store = Failing(delay=lambda: rng.random() / 1000)
+    try:
+        run(store, rows, rejects_in(folder), report, batch_size=batch_size, concurrency=concurrency)
+    except e.RequestRefusedError:
+        assert fail_at
+    except e.DataRefusedError:
+        assert not store.rows
+        assert sum(n < 0 for _, n in rows) > 1
+    else:
+        assert report.unconfirmed_count == 0
+        assert store.rows == {key: n for key, n in rows if n >= 0}
+        assert report.rejected_count <= sum(n < 0 for _, n in rows)
+    assert set(store.rows) == set(report.upsert_ids)
+    assert report.upsert_count == len(report.upsert_ids)
+
+
+@pytest.fixture
+def short_budget(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(retry_module, "_SHORT_SECONDS", 1.0)
+    return 1.0
+
+
+class OneBadBatch(Store):
+    def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+        if 50 in keys:
+            raise e.ServerError("internal", code=65535)
+        return super().upsert(request, keys)
+
+
+def test_a_batch_that_always_fails_ends_the_run_beside_lanes_that_succeed(short_budget: float) -> None:
+    def endless() -> Iterator[tuple[int, int]]:
+        for key in range(10**9):
+            yield key, 1
+
+    begin, report = time.monotonic(), IngestReport()
+    with pytest.raises(e.ServerError, match=r"Tried \d+ times in 1 s. The request held \[40\] to \[49\]|\[50\]"):
+        run(OneBadBatch(lambda: 0.01), endless(), report=report, batch_size=10, retry=Retry(120, 4))
+    assert time.monotonic() - begin < 1.5 * short_budget + 1
+    assert report.upsert_count > 100
+    assert report.unconfirmed_count >= 10
+
+
+@pytest.mark.heavy
+def test_a_batch_that_always_fails_ends_the_run_within_45_seconds(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+
+    def script(request: Request) -> Reply:
+        if any(row["id"] == 50 for row in request.json["data"]):
+            return Reply({"code": 65535, "message": "internal"})
+        time.sleep(0.05)
+        return accept(request)
+
+    server.script(UPSERT, script)
+    rows = ({"id": key, "vector": [0.5] * 4, "text": "x"} for key in range(10**9))
+    begin = time.monotonic()
+    with pytest.raises(e.ServerError, match=r"The request held \[50\] to \[59\]"):
+        MilvusRestHook().ingest("docs", rows, batch_size=10)
+    assert 29 < time.monotonic() - begin < 45
+
+
+def test_rows_of_a_key_wait_for_a_request_that_timed_out() -> None:
+    """A gateway holds the request, gives up, and hands it on after the retry was acknowledged."""
+
+    class Gateway(Store):
+        settings = SimpleNamespace(read_timeout=1.0)
+        late: threading.Timer | None = None
+
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            if self.late is None:
+                rows = {row["id"]: row["n"] for row in map(json.loads, request.data)}
+                self.late = threading.Timer(0.7, lambda: self.rows.update(rows))
+                self.late.start()
+                error = e.ConnectError("no answer")
+                error.timed_out = True
+                raise error
+            return super().upsert(request, keys)
+
+    store = Gateway()
+    rows = [(1, 1), (2, 1), (1, 2), (2, 2), (3, 3), (4, 4)]
+    begin = time.monotonic()
+    report = run(store, rows, batch_size=2, concurrency=2, retry=Retry(5, 2))
+    assert 0.9 < time.monotonic() - begin < 2.5
+    assert store.late
+    store.late.join()
+    assert store.rows == {1: 2, 2: 2, 3: 3, 4: 4}
+    assert report.upsert_count == 6
+
+
+class State(dict[str, Any]):
+    """Airflow's state store of a task."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        del self[key]
+
+
+def checkpoint(state: State) -> Checkpoint:
+    return Checkpoint(state, "source", lambda _: None)
+
+
+def test_rows_that_are_not_there_any_more_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was deleted, from the first row to the last that was stored."""
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint._STALE_SECONDS", 0)
+    rows = [(key, 1) for key in range(100)]
+    for lost in [{0}, {89}, set(range(100))]:
+        store, state, lines = Store(), State(), list[str]()
+        with pytest.raises(e.RowsRejectedError):
+            run(store, [*rows[:90], (90, -1)], checkpoint=checkpoint(state), batch_size=5)
+        for key in lost & store.rows.keys():
+            del store.rows[key]
+        report = run(store, rows, checkpoint=Checkpoint(state, "source", lines.append), batch_size=5)
+        assert (report.resumed_count, report.upsert_count) == (0, 100)
+        assert len(lines) == 1
+        assert lines[0].startswith("Starting over: ")
+        assert "are not there any more" in lines[0]
+        assert store.rows == dict(rows)
+
+
+def test_rows_that_cannot_be_looked_up_are_not_skipped() -> None:
+    class NotLoaded(Store):
+        def stored_keys(self, *_: Any) -> set[int]:
+            raise e.RequestRefusedError("collection not loaded", code=101)
+
+    store, state, lines = NotLoaded(), State(), list[str]()
+    with pytest.raises(e.RowsRejectedError):
+        run(store, [(1, 1), (2, 1), (3, -1)], checkpoint=checkpoint(state), batch_size=1)
+    report = run(store, [(1, 1), (2, 1)], checkpoint=Checkpoint(state, "source", lines.append))
+    assert report.resumed_count == 0
+    assert lines == [
+        "Starting over: the rows that the earlier try has stored cannot be looked up: "
+        "collection not loaded [Milvus code 101]."
+    ]
+
+
+def test_a_row_that_is_seen_late_is_still_there() -> None:
+    class Stale(Store):
+        asked = 0
+
+        def stored_keys(self, schema: Any, keys: list[int], partition: str | None) -> set[int]:
+            self.asked += 1
+            return super().stored_keys(schema, keys, partition) if self.asked > 2 else set()
+
+    store, state = Stale(), State()
+    with pytest.raises(e.RowsRejectedError):
+        run(store, [(1, 1), (2, 1), (3, -1)], checkpoint=checkpoint(state), batch_size=1)
+    assert run(store, [(1, 1), (2, 1)], checkpoint=checkpoint(state)).resumed_count == 2
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=60))
+def test_few_keys_are_kept_and_always_the_first_and_the_last(batches: list[int]) -> None:
+    state, key = State(), 0
+    saved = Checkpoint(state, "source", lambda _: None)
+    for number, count in enumerate(batches):
+        key += count
+        saved.mark(number, key, 0, [key - count + 1, key])
+        saved.stored(number)
+    saved.save()
+    (progress,) = state.values()
+    assert progress["read_count"] == progress["keys"][-1] == key
+    assert progress["keys"][0] == 1
+    assert len(progress["keys"]) <= 16
+    assert progress["keys"] == sorted(set(progress["keys"]))
