@@ -103,7 +103,7 @@ class Sender:
         def send() -> UpsertResult:
             outcome.requests += 1
             outcome.bytes_sent += size
-            return self._client.upsert(request, self._schema.key_type)
+            return self._client.upsert(request, [row.key for row in rows])
 
         def count() -> None:
             outcome.retries += 1
