@@ -44,6 +44,8 @@ class MilvusRestError(Exception):
     """
 
     retryable: ClassVar[bool] = False
+    timed_out: bool = False
+    """Whether somebody stopped waiting, so that the request may still be applied later."""
 
     def __init__(
         self,

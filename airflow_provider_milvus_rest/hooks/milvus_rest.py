@@ -164,7 +164,7 @@ class MilvusRestHook(BaseHook):
                 data=encoded[0] if single else encoded,
             )
             try:
-                return self.get_conn().upsert(request, schema.key_type)
+                return self.get_conn().upsert(request, list(seen))
             except (DataRefusedError, NotFoundError):
                 self._schemas.clear()  # another collection may have taken its place
                 raise

@@ -11,7 +11,7 @@ from airflow_provider_milvus_rest import exceptions as e
 _CODES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
     e.NotAuthenticatedError: (1400, 1800),
     e.ForbiddenError: (1401,),
-    e.NotFoundError: (100, 200, 800, 1600),
+    e.NotFoundError: (100, 800, 1600),
     e.DataRefusedError: (1100, 1101, 1700, 1701, 1801, 1802, 1804, 1806),
     e.RequestTooLargeError: (1012, 1102),
     e.NotReadyError: (1, 2, 103, 106, 109, 110, 202, 305, 401, 503, 505, 507, 1002, 10000, 10001),
@@ -20,8 +20,33 @@ _CODES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
         *(6, 10, 101, 105, 107, 108, 201, 802, 1004, 1005, 1006, 1007, 1009, 1010, 1011),
         *(1303, 1601, 1602, 1603, 2500, 3000),
     ),
+    e.UnexpectedAnswerError: (0, 200),  # success, but without data
 }
 _CLASS_OF_CODE = {code: cls for cls, codes in _CODES.items() for code in codes}
+
+_BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] = {
+    (200, "partition not found"): (e.NotFoundError, None),
+    (1807, "partition not found"): (e.NotFoundError, None),
+    (65535, "not support manually specifying the partition names if partition key mode is used"): (
+        e.RequestRefusedError,
+        "Before 2.3.13, Milvus's REST API cannot write into a collection with a partition key: use Milvus 2.3.13 or "
+        "later.",
+    ),
+    (1100, "namespace data is not set but namespace enabled"): (
+        e.RequestRefusedError,
+        "Milvus's REST API cannot write into a collection with namespaces: create it without.",
+    ),
+    (1100, "the number of struct array fields is not the same as needed"): (
+        e.RequestRefusedError,
+        "This Milvus cannot write arrays of structs over REST: create the collection without them.",
+    ),
+    (1100, "the length of valid_data of field"): (
+        e.DataRefusedError,
+        "REST v1 of this Milvus cannot write a field that is nullable or has a default value: set the connection's "
+        "field api_version to v2.",
+    ),
+}
+"""What a code says together with a part of its message, and what to do about it."""
 
 _CLASS_OF_STATUS: dict[int, type[e.MilvusRestError]] = {
     401: e.NotAuthenticatedError,
@@ -38,11 +63,6 @@ _CLASS_OF_STATUS: dict[int, type[e.MilvusRestError]] = {
 }
 
 
-def class_of_code(code: int) -> type[e.MilvusRestError]:
-    """The exception for a body's ``code``; codes that say nothing certain (5, 65535, unknown) are ServerError."""
-    return _CLASS_OF_CODE.get(code, e.ServerError)
-
-
 def class_of_status(status: int) -> type[e.MilvusRestError]:
     """The exception for an HTTP status whose body has no telling ``code``."""
     if status in _CLASS_OF_STATUS:
@@ -55,8 +75,12 @@ def class_of_status(status: int) -> type[e.MilvusRestError]:
 
 
 def class_of_answer(status: int, code: int | None) -> type[e.MilvusRestError]:
-    """Statuses 401 and 403 come first: Milvus sends 403 with the catch-all code 65535. Then the code decides."""
-    if status in (401, 403) or code is None:
+    """The body's ``code`` decides if it says anything: 5, 65535, unknown ones and a copy of the status do not."""
+    if code is None or (code == status and status >= 300):
         return class_of_status(status)
-    cls = class_of_code(code)
-    return class_of_status(status) if cls is e.ServerError and status >= 300 else cls
+    return _CLASS_OF_CODE.get(code) or (class_of_status(status) if status >= 300 else e.ServerError)
+
+
+def told_by_message(code: int, message: str) -> tuple[type[e.MilvusRestError], str | None] | None:
+    """The exception and the remedy where the message tells more than the code."""
+    return next((told for (known, part), told in _BY_MESSAGE.items() if code == known and part in message), None)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
-from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema
+from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Dialect(Protocol):
     def list_collections(self, db_name: str | None) -> Call:
         """The call that lists a database's collections."""
 
+    def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
+        """The call that reads the primary keys of those rows of ``keys`` that there are."""
+
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         """The schema in the ``data`` of a describe answer."""
 
@@ -71,6 +74,10 @@ class V1:
 
     def list_collections(self, db_name: str | None) -> Call:
         return Call("GET", "/v1/vector/collections", params=_names(None, db_name))
+
+    def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
+        how, by = _by_key(schema, keys)
+        return Call("POST", f"/v1/vector/{how}", body=_json(by))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         before_2_3_13 = not any("partitionKey" in field for field in data["fields"])
@@ -108,6 +115,13 @@ class V2:
     def list_collections(self, db_name: str | None) -> Call:
         return Call("POST", "/v2/vectordb/collections/list", body=_json(_names(None, db_name)))
 
+    def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
+        how, by = _by_key(schema, keys)
+        by["consistencyLevel"] = "Strong"  # read by Milvus 3.0, ignored by those before
+        if partition_name:
+            by["partitionNames"] = [partition_name]
+        return Call("POST", f"/v2/vectordb/entities/{how}", body=_json(by))
+
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         return _schema(data, collection_name, db_name, self._type)
 
@@ -136,6 +150,19 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
+def _by_key(schema: CollectionSchema, keys: list[Key]) -> tuple[str, dict[str, Any]]:
+    """The name and the body of a call that finds keys: ``get`` for Int64, ``query`` for VarChar.
+
+    ``get`` puts VarChar keys into a filter as they are, up to Milvus 2.3.6 without quotes around them, and in all
+    versions to 3.0 without escaping quotes and backslashes in them.
+    """
+    name = schema.primary_key.name
+    body: dict[str, Any] = _names(schema.name, schema.db_name) | {"outputFields": [name]}
+    if schema.key_type is int:
+        return "get", body | {"id": keys}
+    return "query", body | {"filter": f"{name} in {json.dumps(keys, ensure_ascii=False)}"}
+
+
 def _with_data(request: UpsertRequest, data: bytes | list[bytes]) -> bytes:
     """The body of an upsert."""
     head = _json(_names(request.collection_name, request.db_name, request.partition_name))[:-1] + b', "data": '
@@ -162,6 +189,7 @@ def _schema(
         db_name=db_name,
         dynamic=data.get("enableDynamicField", False),
         before_2_3_13=before_2_3_13,
+        collection_id=data.get("collectionID"),
         fields_=tuple(
             FieldSchema(
                 name=field["name"],

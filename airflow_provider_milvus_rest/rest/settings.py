@@ -89,12 +89,15 @@ class ConnectionSettings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise ConnectionSettingsError(f"field {str(first['loc'][0])!r} cannot be used: {first['msg']}") from None
-        _read_tls_files(settings)
+        check_tls_files(settings)
         return settings, sorted(set(given) - EXTRAS)
 
 
-def _read_tls_files(settings: ConnectionSettings) -> None:
-    """Read them now: OpenSSL's errors do not name them, and it asks on the terminal for the pass phrase of a key."""
+def check_tls_files(settings: ConnectionSettings) -> None:
+    """Read them: OpenSSL's errors do not name them, and it asks on the terminal for the pass phrase of a key.
+
+    :raises ConnectionSettingsError: naming the field whose file cannot be used.
+    """
     for name in ("verify", "client_cert", "client_key"):
         if isinstance(path := getattr(settings, name), Path):
             _look_for(name, path)

@@ -48,6 +48,8 @@ class CollectionSchema(BaseModel):
     dynamic: bool = False
     before_2_3_13: bool = False
     """Whether the server is older than Milvus 2.3.13, as far as its description tells."""
+    collection_id: int | None = None
+    """Another one means another collection of the same name; REST v1 does not tell it."""
 
     @cached_property
     def primary_key(self) -> FieldSchema:

@@ -77,7 +77,7 @@ def test_what_test_says_of_a_secure_server(milvus: LocalMilvus, tested: Any) -> 
         ({"password": "hunter2-wrong"}, "Check login and password"),
         ({"login": "", "password": ""}, "Check login and password"),
         ({"schema": "nope"}, "database not found, database: nope. Create it first"),
-        ({"host": milvus.uri.replace("https:", "http:")}, "speaks TLS: write the connection's host with https://"),
+        ({"host": milvus.uri.replace("https:", "http:")}, "uses TLS: write the connection's host with https://"),
         ({"extra": {}}, "the file of the authority that signed the server's certificate as connection field 'verify'"),
         ({"host": milvus.grpc_uri}, "With TLS, Milvus serves REST on a port of its own (proxy.http.port)"),
     ]
@@ -94,7 +94,7 @@ def test_what_test_says_of_other_servers(milvus: LocalMilvus, tested: Any, serve
     server.script(COLLECTIONS, Reply("<html>Welcome to nginx!</html>"), Reply({"status": "ok"}), Reply({"code": 200}))
     cases = [
         ({"host": "127.0.0.1", "port": 1}, "Connection refused. Is Milvus running there?"),
-        ({"host": milvus.uri.replace("http:", "https:")}, "speaks no TLS: write the connection's host with http://"),
+        ({"host": milvus.uri.replace("http:", "https:")}, "does not use TLS: write the connection's host with http://"),
         ({"host": health}, "Check that host and port are those of Milvus's REST API (19530, not 9091)"),
         *[({"host": server.url}, "check that host and port are those of Milvus")] * 2,
         ({"host": "127.0.0.1", "extra": {"api_version": "v9"}}, "field 'api_version' cannot be used"),
