@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 DESCRIBE = "/v1/vector/collections/describe"
 UPSERT = "/v1/vector/upsert"
+GET = "/v1/vector/get"
 UPSERT_V2 = "/v2/vectordb/entities/upsert"
 COLLECTIONS = "/v1/vector/collections"
 
@@ -63,6 +64,11 @@ def accept(request: Request) -> Reply:
     return Reply({"code": 200, "data": {"upsertCount": len(ids), "upsertIds": ids}})
 
 
+def find(request: Request) -> Reply:
+    """Milvus's answer to get: as if all rows that are asked for were there."""
+    return Reply({"code": 200, "data": [{"id": key} for key in request.json["id"]]})
+
+
 class LocalServer:
     """Serves HTTP on a port of its own as long as the context lasts; ``handler`` and ``server`` are http.server's."""
 
@@ -93,7 +99,7 @@ class LocalServer:
 class ScriptedServer(LocalServer):
     """Answers each path with the next of its scripted replies, the last one again and again; keeps the requests.
 
-    A reply may be a function of the request. Out of the box it describes ``docs`` and accepts every upsert.
+    A reply may be a function of the request. Out of the box it describes ``docs``, accepts every upsert and finds every key.
     """
 
     def __init__(self) -> None:
@@ -101,6 +107,7 @@ class ScriptedServer(LocalServer):
         self._script: dict[str, list[Reply | Callable[[Request], Reply]]] = {
             DESCRIBE: [described()],
             UPSERT: [accept],
+            GET: [find],
             COLLECTIONS: [Reply({"code": 200, "data": ["docs"]})],
         }
         outer = self

@@ -119,9 +119,17 @@ ERROR = {"code": 1804, "message": "fail to deal the insert data"}
         (Reply({"code": 200, "data": {}}), e.UnexpectedAnswerError, "has no upsertCount"),
         (Reply({"code": 200, "data": [1]}), e.UnexpectedAnswerError, "has no upsertCount"),
         (Reply({"code": "200", "data": {"upsertCount": 1, "upsertIds": [1]}}), e.UnexpectedAnswerError, "JSON"),
-        (Reply({"code": 200, "data": {"upsertCount": 2, "upsertIds": [1, 2]}}), e.UnexpectedAnswerError, "2 upserted rows"),
+        (
+            Reply({"code": 200, "data": {"upsertCount": 2, "upsertIds": [1, 2]}}),
+            e.UnexpectedAnswerError,
+            "2 upserted rows",
+        ),
         (Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": []}}), e.UnexpectedAnswerError, "0 keys"),
-        (Reply({"code": 200, "data": {"upsertCount": True, "upsertIds": [1]}}), e.UnexpectedAnswerError, "has no upsert"),
+        (
+            Reply({"code": 200, "data": {"upsertCount": True, "upsertIds": [1]}}),
+            e.UnexpectedAnswerError,
+            "has no upsert",
+        ),
         (Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": ["x"]}}), e.UnexpectedAnswerError, "not the 1"),
         (
             Reply('{"code":200,"data":{"upsertCount":1,"upsertIds":[1]}}{"code":8}'),
