@@ -1,7 +1,8 @@
 """The one place that decides about a batch: what of it is sent next, in which parts, and when it is over.
 
 Only the main thread comes here. A batch that Milvus refuses is halved until the rows at fault stand alone, but only
-once it has accepted a row of the run: until then, the fault may not be in the rows at all, and the batch is given back.
+once it has accepted a row of the run. Until then the run is in *doubt*, since the fault may not be in the rows at all:
+batches are kept, and some of their rows sent alone, until one is accepted, or so many were refused that none will be.
 """
 
 from __future__ import annotations
@@ -16,31 +17,36 @@ from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Sent
 from airflow_provider_milvus_rest.rows.schema import Key
 
+_MAX_TRIES = 50
+"""Refused requests, with no row accepted, after which none will be."""
+_MAX_KEPT = 1000
+"""Batches that are kept in doubt; there are as many only if they are small."""
+_MAX_HOLD_SECONDS = 60.0
+
 
 @dataclass(eq=False)
 class _Delivery:
-    """A batch on its way, and how many of its rows are neither acknowledged nor refused."""
+    """A batch on its way, its bytes, and how many of its rows are ``left``: neither acknowledged nor rejected."""
 
     number: int
     rows: dict[Key, Pending]
+    size: int
     left: int
-    refused: bool = False
+    rejected: bool = False
     timed_out: float | None = None
 
 
 @dataclass(eq=False)
 class _Part:
-    """Rows of a batch for one request; ``rest`` is the other half of what was refused, to be sent after it."""
+    """Rows of a batch for one request."""
 
     delivery: _Delivery
     rows: list[Pending]
-    rest: list[Pending] = field(default_factory=list)
-    too_large: bool = False
 
 
 @dataclass
 class Event:
-    """What has happened: a request was sent, or rows were acknowledged, refused alone, or given back undecided.
+    """What has happened: a request was sent, or rows were acknowledged or refused.
 
     ``reinstated`` rows are sent because the later row with their key was refused. ``stored`` is the number of a batch
     of which all rows are. ``too_large`` is how many bytes of several rows were. ``error`` ends the run.
@@ -48,8 +54,7 @@ class Event:
 
     sent: Sent | None = None
     acknowledged: list[Pending] = field(default_factory=list)
-    refused: tuple[Pending, DataRefusedError] | None = None
-    given_back: tuple[list[Pending], DataRefusedError] | None = None
+    refused: list[tuple[Pending, DataRefusedError]] = field(default_factory=list)
     reinstated: int = 0
     stored: int | None = None
     too_large: int | None = None
@@ -59,14 +64,16 @@ class Event:
 class Deliveries:
     """The batches on their way, at most ``count`` at a time, and never two that share a key.
 
-    :param hold_seconds: how long the keys of a request that timed out are held after that: Milvus, or a gateway, may
-        apply it late, and a newer row of the key must not be overtaken.
+    :param max_bytes: of a batch. In doubt, as many bytes are kept as could be on their way.
+    :param read_timeout: for as long, the keys of a request that timed out are held afterwards: Milvus or a gateway
+        may apply it late, and a newer row of the key must not be overtaken.
     """
 
-    def __init__(self, count: int, lanes: Lanes, hold_seconds: float) -> None:
+    def __init__(self, count: int, lanes: Lanes, max_bytes: int, read_timeout: float) -> None:
         self._count = count
         self._lanes = lanes
-        self._hold_seconds = hold_seconds
+        self._max_bytes = max_bytes
+        self._hold_seconds = min(read_timeout, _MAX_HOLD_SECONDS)
         self._open: list[_Delivery] = []
         self._waiting: deque[_Part] = deque()
         self._sending: dict[int, _Part] = {}
@@ -74,6 +81,10 @@ class Deliveries:
         self._numbers = itertools.count()
         self.accepted = False
         """Whether Milvus has accepted a row."""
+        self._tries = 0
+        self._error = DataRefusedError("")
+        self._undecided: list[_Part] = []
+        self._refused: list[tuple[_Part, DataRefusedError]] = []  # each a row that was sent alone
 
     @property
     def busy(self) -> bool:
@@ -81,24 +92,30 @@ class Deliveries:
         return bool(self._waiting or self._sending)
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether rows were refused and are not decided about, since none was accepted so far."""
+        return not self.accepted and bool(self._undecided or self._refused)
+
+    @property
     def unconfirmed(self) -> int:
-        """How many rows are on their way."""
+        """How many rows are on their way, or kept."""
         return sum(delivery.left for delivery in self._open)
 
     def has_room(self, rows: dict[Key, Pending]) -> bool:
-        """Whether a batch may be sent now: sent beside one that has one of its keys, either of the two could win."""
+        """Whether a batch may come now: sent beside one that has one of its keys, either of the two could win."""
+        limit = _MAX_KEPT if self.in_doubt else self._count
+        if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._count * self._max_bytes:
+            return False
         now = time.monotonic()
         self._held = [(until, held) for until, held in self._held if until > now]
-        if len(self._open) >= self._count:
-            return False
         taken = (*(delivery.rows for delivery in self._open), *(held for _, held in self._held))
         return all(rows.keys().isdisjoint(keys) for keys in taken)
 
     def submit(self, number: int, rows: dict[Key, Pending]) -> None:
         """Send a batch; there must be room."""
-        delivery = _Delivery(number, rows, len(rows))
+        delivery = _Delivery(number, rows, sum(len(row.text) for row in rows.values()), len(rows))
         self._open.append(delivery)
-        self._waiting.append(_Part(delivery, list(rows.values())))
+        (self._undecided if self.in_doubt else self._waiting).append(_Part(delivery, list(rows.values())))
         self._start()
 
     def next(self, timeout: float) -> Event:
@@ -112,6 +129,33 @@ class Deliveries:
         event = self._decide(item, self._sending.pop(item.number))
         self._start()
         return event
+
+    def try_one(self, last: bool) -> bool:
+        """In doubt: send a row alone, of the newest that are untried; False if that was done often enough.
+
+        :param last: whether the decision cannot be put off any longer.
+        """
+        rows = len(self._refused) + sum(len(part.rows) for part in self._undecided)
+        if not self._undecided or self._tries >= (_MAX_TRIES if last else 2 * rows.bit_length()):
+            return False
+        part = max(reversed(self._undecided), key=lambda part: len(part.rows))
+        self._undecided.remove(part)
+        middle = len(part.rows) // 2
+        others = (part.rows[:middle], part.rows[middle + 1 :])
+        self._undecided += [_Part(part.delivery, rows) for rows in others if rows]
+        self._waiting.append(_Part(part.delivery, [part.rows[middle]]))
+        self._start()
+        return True
+
+    def give_up(self) -> Event:
+        """In doubt: a lone row is at fault; several are not."""
+        count, error = len(self._refused), self._error
+        if count == 1 and not self._undecided:
+            return Event(refused=self._reject())
+        alone = f", {count} of them sent alone" if count > 1 else ""
+        message = f"Milvus accepts no row: it has refused every one{alone}. The collection or the server is at fault"
+        message += f" rather than the rows. {error.args[0]}"
+        return Event(error=type(error)(message, code=error.code, http_status=error.http_status))
 
     def stop(self) -> None:
         """Send nothing that is not yet being sent."""
@@ -130,37 +174,42 @@ class Deliveries:
         delivery.timed_out = outcome.timed_out or delivery.timed_out
         if error is None:
             self.accepted = True
-            if len(part.rest) > 1 and not part.too_large:
-                self._halve(delivery, part.rest)  # the fault must be there: no need to send it whole
-            elif part.rest:
-                self._waiting.appendleft(_Part(delivery, part.rest))
-            return Event(acknowledged=rows, stored=self._settle(delivery, len(rows)))
+            self._waiting.extend(self._undecided)
+            self._undecided.clear()
+            return Event(acknowledged=rows, refused=self._reject(), stored=self._settle(delivery, len(rows)))
         if not isinstance(error, DataRefusedError):
             return Event(error=error)
-        if part.rest:
-            self._waiting.appendleft(_Part(delivery, part.rest))
+        self._tries += 1
+        self._error = error
         if len(rows) == 1:
-            return self._refuse(delivery, rows[0], error)
-        too_large = isinstance(error, RequestTooLargeError)
-        size = sum(len(row.text) + 1 for row in rows) if too_large else None
-        if self.accepted:
-            self._halve(delivery, rows, too_large)
-            return Event(too_large=size)
-        self._open.remove(delivery)
-        return Event(given_back=(rows, error), too_large=size)
-
-    def _refuse(self, delivery: _Delivery, row: Pending, error: DataRefusedError) -> Event:
-        """Row by row; if it replaced an earlier one of its key, that one stands."""
-        delivery.refused = True
-        if row.earlier:
-            self._waiting.appendleft(_Part(delivery, [row.earlier]))
-        else:
-            self._settle(delivery, 1)
-        return Event(refused=(row, error), reinstated=bool(row.earlier))
-
-    def _halve(self, delivery: _Delivery, rows: list[Pending], too_large: bool = False) -> None:
+            return self._refuse(part, error)
         middle = len(rows) // 2
-        self._waiting.appendleft(_Part(delivery, rows[:middle], rows[middle:], too_large))
+        if self.accepted:
+            self._waiting.extendleft([_Part(delivery, rows[middle:]), _Part(delivery, rows[:middle])])
+        else:
+            self._undecided.append(part)
+        size = sum(len(row.text) + 1 for row in rows)
+        return Event(too_large=size if isinstance(error, RequestTooLargeError) else None)
+
+    def _refuse(self, part: _Part, error: DataRefusedError) -> Event:
+        """A row that was sent alone; if it replaced an earlier one of its key, that one stands."""
+        self._refused.append((part, error))
+        earlier = part.rows[0].earlier
+        if earlier:
+            part.delivery.left += 1
+            again = _Part(part.delivery, [earlier])
+            if self.accepted:
+                self._waiting.appendleft(again)
+            else:
+                self._undecided.insert(0, again)
+        return Event(refused=self._reject() if self.accepted else [], reinstated=bool(earlier))
+
+    def _reject(self) -> list[tuple[Pending, DataRefusedError]]:
+        refused, self._refused = self._refused, []
+        for part, _ in refused:
+            part.delivery.rejected = True
+            self._settle(part.delivery, 1)
+        return [(part.rows[0], error) for part, error in refused]
 
     def _settle(self, delivery: _Delivery, count: int) -> int | None:
         """So many rows are done with; the batch's number if that was all of them, and all are stored."""
@@ -170,4 +219,4 @@ class Deliveries:
         self._open.remove(delivery)
         if delivery.timed_out is not None:
             self._held.append((delivery.timed_out + self._hold_seconds, frozenset(delivery.rows)))
-        return None if delivery.refused else delivery.number
+        return None if delivery.rejected else delivery.number

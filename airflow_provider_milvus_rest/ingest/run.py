@@ -8,9 +8,8 @@ import queue
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-from airflow_provider_milvus_rest.exceptions import DataRefusedError, InputError, RowError, StoppedError
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, StoppedError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
@@ -29,24 +28,6 @@ MAX_REQUEST_BYTES = 8 * 2**20
 CONCURRENCY = 4
 _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
-_MAX_TRIES = 50
-"""Refused requests, with no row accepted, after which nothing will be."""
-_MAX_HOLD_SECONDS = 60.0
-_SPREAD = (math.sqrt(5) - 1) / 2
-"""Multiples of the golden ratio fall evenly between those before."""
-
-
-@dataclass
-class _Doubt:
-    """Milvus has refused rows and accepted none so far: whether the rows are at fault is not known yet.
-
-    Until it is, all rows are held in the batch, and some are sent alone: at first, and each time the rows have doubled.
-    """
-
-    error: DataRefusedError
-    refused: list[tuple[Pending, DataRefusedError]] = field(default_factory=list)
-    tries: int = 0
-    next_try: int = 0
 
 
 class Ingest:
@@ -85,13 +66,10 @@ class Ingest:
         self._checkpoint = checkpoint
         self._batch_size = batch_size
         self._batch = Batch(batch_size, max_request_bytes)
-        self._hold_bytes = max_request_bytes * concurrency
         self._lanes = Lanes(concurrency, Sender(client, schema, retry, partition_name))
-        hold_seconds = min(client.settings.read_timeout, _MAX_HOLD_SECONDS)
-        self._deliveries = Deliveries(concurrency, self._lanes, hold_seconds)
+        self._deliveries = Deliveries(concurrency, self._lanes, max_request_bytes, client.settings.read_timeout)
         self._batches = itertools.count()
-        self._doubt: _Doubt | None = None
-        self._in_hand = 0  # rows that were read, and are neither in the batch nor rejected
+        self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
         self._ids: list[tuple[int, Key]] = []
 
     def run(self, source: Source) -> None:
@@ -109,8 +87,8 @@ class Ingest:
                 self._complete()
                 if self._rejects.failed:
                     raise self._rejects.error(self._report.read_count)
-                if self._undecided() or self._deliveries.unconfirmed:
-                    raise AssertionError("Some rows were not sent. This is a defect: please report it.")
+                if self._batch.rows or self._deliveries.unconfirmed:
+                    raise AssertionError("The run has left rows behind. Please report this defect.")
                 failed = False
             except Exception:
                 patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
@@ -171,73 +149,48 @@ class Ingest:
             return
         pending = Pending(key, text, row.position, self._report.read_count)
         if not self._batch.has_room(pending):
-            if self._doubt:
-                self._settle(last=True)
-            self._flush(self._report.read_count - 1)
+            self._submit(self._report.read_count - 1)
         if self._rejects.failed:
             return  # it was checked, and is not sent
         self._in_hand -= 1
         self._report.duplicate_count += self._batch.add(pending)
-        if self._doubt and self._undecided() >= self._doubt.next_try:
-            self._settle()
 
     def _complete(self) -> None:
         """Send what is left, and wait for all answers."""
-        while True:
-            self._flush(self._report.read_count)
-            while self._deliveries.busy and not self._rejects.enough():
-                self._collect()
-            if self._doubt and not self._rejects.failed:
-                self._settle(last=True)
-            elif self._rejects.failed or not self._batch.rows:
-                return
+        self._submit(self._report.read_count)
+        self._settle(last=True)
+        while self._deliveries.busy and not self._rejects.enough():
+            self._collect()
+            self._settle(last=True)
 
-    def _flush(self, read_count: int) -> None:
-        """Send the batch, as soon as it may be; it stays where it is if it may not be sent at all."""
-        while self._batch.rows and not (self._rejects.failed or self._doubt):
+    def _submit(self, read_count: int) -> None:
+        """Hand over the batch as soon as it may be; it stays where it is if more rows are rejected than may be."""
+        while self._batch.rows and not self._rejects.failed:
             if not self._deliveries.has_room(self._batch.rows):
-                self._collect()
+                if self._deliveries.in_doubt:
+                    self._settle(last=True)
+                else:
+                    self._collect()
                 continue
             number, rows = next(self._batches), self._batch.take()
-            if self._checkpoint and not self._batch.rows and not self._report.rejected_count:
+            if self._checkpoint and not self._report.rejected_count:
                 keys = [next(iter(rows)), next(reversed(rows))]
                 self._checkpoint.mark(number, read_count, self._report.duplicate_count, keys)
             self._deliveries.submit(number, rows)
+            self._settle()
 
     def _settle(self, last: bool = False) -> None:
-        """Send rows alone until Milvus accepts one, some of them or, at the end, up to :data:`_MAX_TRIES`.
+        """In doubt, send some rows alone.
 
-        :raises DataRefusedError: it has accepted none, and refused more than one.
+        :raises DataRefusedError: Milvus has accepted none of them, and it is time to decide.
         """
-        while self._deliveries.busy:
-            self._collect()
-        while (doubt := self._doubt) and self._batch.rows:
-            if doubt.tries >= (_MAX_TRIES if last else 2 * self._undecided().bit_length()):
-                break
-            place = int(len(self._batch.rows) * (doubt.tries * _SPREAD % 1))
-            key = next(itertools.islice(self._batch.rows, place, None))
-            self._deliveries.submit(next(self._batches), {key: self._batch.rows.pop(key)})
-            while self._deliveries.busy:
+        while self._deliveries.in_doubt and not self._rejects.failed:
+            if self._deliveries.busy:
                 self._collect()
-        if doubt is None:
-            return
-        if not last:
-            doubt.next_try = 2 * self._undecided()
-        elif self._undecided() > 1:
-            raise _of_none(doubt)
-        else:
-            self._decide()
-
-    def _undecided(self) -> int:
-        return len(self._batch.rows) + (len(self._doubt.refused) if self._doubt else 0)
-
-    def _decide(self) -> None:
-        """What was refused is at fault."""
-        if self._doubt:
-            while self._doubt.refused:
-                self._refuse(*self._doubt.refused.pop(0))
-            self._doubt = None
-            self._batch.hold(None)
+            elif not self._deliveries.try_one(last):
+                if last:
+                    self._note(self._deliveries.give_up())
+                return
 
     def _collect(self) -> None:
         """Take note of the next event, if there is one soon. Raises what ends the run."""
@@ -249,8 +202,6 @@ class Ingest:
                 self._progress.tick()
             return
         self._note(event)
-        if event.error and not self._rejects.failed:
-            raise event.error
 
     def _check_stopped(self) -> None:
         if self._retry.interrupted:
@@ -268,30 +219,14 @@ class Ingest:
             self._ids += [(row.index, row.key) for row in event.acknowledged]
         if event.too_large:
             self._batch.limit(event.too_large // 2)
-        if event.acknowledged:
-            self._decide()
-        if event.given_back:
-            rows, error = event.given_back
-            report.duplicate_count += self._batch.put_back(rows)
-            self._doubted(error)
-        if event.refused and self._deliveries.accepted:
-            self._refuse(*event.refused)
-        elif event.refused:
-            self._doubted(event.refused[1]).refused.append(event.refused)
+        for row, error in event.refused:
+            reason = f"is refused by the server: {error.args[0]}"
+            reject = RowError(reason, position=row.position, key=row.key, code=error.code)
+            self._reject(self._encoder.decode(row.text), reject)
         if event.stored is not None and self._checkpoint:
             self._checkpoint.stored(event.stored)
-
-    def _doubted(self, error: DataRefusedError) -> _Doubt:
-        if self._doubt is None:
-            self._doubt = _Doubt(error)
-            self._batch.hold(self._hold_bytes)
-        self._doubt.tries += 1
-        return self._doubt
-
-    def _refuse(self, row: Pending, error: DataRefusedError) -> None:
-        reason = f"is refused by the server: {error.args[0]}"
-        reject = RowError(reason, position=row.position, key=row.key, code=error.code)
-        self._reject(self._encoder.decode(row.text), reject)
+        if event.error and not self._rejects.failed:
+            raise event.error
 
     def _reject(self, entity: object, error: RowError) -> None:
         self._report.rejected_count += 1
@@ -303,7 +238,7 @@ class Ingest:
         while self._lanes.sending and time.monotonic() < deadline:
             if self._retry.interrupted and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
-            with suppress(queue.Empty, InputError):  # the run has failed before the rejects file did
+            with suppress(queue.Empty, Exception):  # the run has failed before
                 self._note(self._deliveries.next(TICK))
 
     def _finish(self, failed: bool) -> None:
@@ -311,7 +246,7 @@ class Ingest:
         report = self._report
         if self._lanes.sending:
             self._client.abort()  # so that no thread is left waiting for an answer
-        report.unconfirmed_count = self._in_hand + self._undecided() + self._deliveries.unconfirmed
+        report.unconfirmed_count = self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed
         self._lanes.close(1)
         if self._checkpoint:
             self._checkpoint.save()
@@ -324,15 +259,3 @@ class Ingest:
                 raise
         finally:
             report.rejects_path = self._rejects.path
-
-
-def _of_none(doubt: _Doubt) -> DataRefusedError:
-    """Why nothing will be accepted."""
-    error, count = doubt.error, len(doubt.refused)
-    alone = f", {count} of them sent alone" if count > 1 else ""
-    return type(error)(
-        f"Milvus accepts no row: it has refused every one{alone}. The collection or the server is at fault rather than "
-        f"the rows. {error.args[0]}",
-        code=error.code,
-        http_status=error.http_status,
-    )

@@ -72,7 +72,7 @@ def test_a_server_that_accepts_nothing_fails_the_run_within_some_tens_of_request
     assert report.request_count < 60
     assert (report.upsert_count, report.rejected_count) == (0, 0)
     assert report.unconfirmed_count == report.read_count
-    assert report.read_count == count or batch_size == 1000
+    assert report.read_count <= count
 
 
 @pytest.mark.parametrize("good", [0, 17, 39])
