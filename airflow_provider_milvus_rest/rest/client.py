@@ -26,7 +26,7 @@ from airflow_provider_milvus_rest.exceptions import (
 )
 from airflow_provider_milvus_rest.rest.codes import class_of_answer, class_of_status, told_by_message
 from airflow_provider_milvus_rest.rest.dialects import DIALECTS, Call
-from airflow_provider_milvus_rest.rest.masking import masked, masking
+from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rest.transport import MAX_CONCURRENCY as MAX_CONCURRENCY
@@ -57,7 +57,7 @@ class MilvusRestClient:
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
         self._dialect = DIALECTS[settings.api_version]
-        self._secrets = masking(settings.token.get_secret_value() if settings.token else None)
+        self._mask = Masking(settings.token.get_secret_value() if settings.token else None)
         self._transport = Transport(settings, self._excerpt)
 
     def __enter__(self) -> MilvusRestClient:
@@ -192,7 +192,7 @@ class MilvusRestClient:
 
     def _excerpt(self, text: str, limit: int = 300) -> str:
         """A line of what the server sent, without the token, should it have echoed it."""
-        return excerpt(masked(text, self._secrets), limit)
+        return excerpt(self._mask(text), limit)
 
 
 def _keys_of(rows: Any, schema: CollectionSchema, asked: list[Key]) -> set[Key]:

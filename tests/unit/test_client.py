@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.codes import class_of_answer
+from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
@@ -99,6 +103,14 @@ ERROR = {"code": 1804, "message": "fail to deal the insert data"}
         (Reply({"code": 100, "message": "can't find collection"}), e.NotFoundError, "Create it first"),
         (Reply({"code": 800, "message": "database not found"}), e.NotFoundError, "code 800"),
         (Reply({"code": 200, "message": "partition not found"}), e.NotFoundError, "partition not found"),
+        (Reply({"code": 200, "data": None}), e.UnexpectedAnswerError, "reported success, but the response has no data"),
+        (Reply({"code": 200, "message": ""}), e.UnexpectedAnswerError, "has no data"),
+        (Reply({"code": 100, "message": "can't find collection"}, 403), e.NotFoundError, "Create it first"),
+        (Reply({"code": 1, "message": "service not ready"}, 403), e.NotReadyError, "code 1, HTTP 403"),
+        (Reply({"code": 1, "message": "service not ready"}, 401), e.NotReadyError, "code 1, HTTP 401"),
+        (Reply({"code": 401, "message": "Unauthorized"}, 401), e.NotAuthenticatedError, "Check login"),
+        (Reply({"code": 403, "message": "Forbidden"}, 403), e.ForbiddenError, "privilege"),
+        (Reply({"code": 503, "message": "Unavailable"}, 503), e.NotReadyError, "HTTP 503"),
         (Reply(ERROR), e.DataRefusedError, "fail to deal the insert data"),
         (Reply({"code": 1102, "message": "too large"}), e.RequestTooLargeError, "too large"),
         (Reply("<html>too large</html>", 413), e.RequestTooLargeError, "HTTP 413"),
@@ -119,9 +131,17 @@ ERROR = {"code": 1804, "message": "fail to deal the insert data"}
         (Reply({"code": 200, "data": {}}), e.UnexpectedAnswerError, "has no upsertCount"),
         (Reply({"code": 200, "data": [1]}), e.UnexpectedAnswerError, "has no upsertCount"),
         (Reply({"code": "200", "data": {"upsertCount": 1, "upsertIds": [1]}}), e.UnexpectedAnswerError, "JSON"),
-        (Reply({"code": 200, "data": {"upsertCount": 2, "upsertIds": [1, 2]}}), e.UnexpectedAnswerError, "2 upserted rows"),
+        (
+            Reply({"code": 200, "data": {"upsertCount": 2, "upsertIds": [1, 2]}}),
+            e.UnexpectedAnswerError,
+            "2 upserted rows",
+        ),
         (Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": []}}), e.UnexpectedAnswerError, "0 keys"),
-        (Reply({"code": 200, "data": {"upsertCount": True, "upsertIds": [1]}}), e.UnexpectedAnswerError, "has no upsert"),
+        (
+            Reply({"code": 200, "data": {"upsertCount": True, "upsertIds": [1]}}),
+            e.UnexpectedAnswerError,
+            "has no upsert",
+        ),
         (Reply({"code": 200, "data": {"upsertCount": 1, "upsertIds": ["x"]}}), e.UnexpectedAnswerError, "not the 1"),
         (
             Reply('{"code":200,"data":{"upsertCount":1,"upsertIds":[1]}}{"code":8}'),
@@ -139,6 +159,125 @@ def test_every_kind_of_failure_has_its_class(
         client.upsert(ONE, [1])
     assert type(caught.value) is error
     assert says in str(caught.value)
+
+
+PARTITION_KEY = "not support manually specifying the partition names if partition key mode is used"
+NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[expected=2][actual=0]"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "error", "remedy"),
+    [
+        (65535, PARTITION_KEY, e.RequestRefusedError, "use Milvus 2.3.13 or later"),
+        (1100, "namespace data is not set but namespace enabled", e.RequestRefusedError, "create it without"),
+        (
+            1100,
+            "the number of struct array fields is not the same as needed",
+            e.RequestRefusedError,
+            "arrays of structs",
+        ),
+        (1100, NULLS, e.DataRefusedError, "set the connection's field api_version to v2"),
+        (1807, "request is rejected by limiter, error: partition not found[partition=p]", e.NotFoundError, "Create it"),
+        (1807, "request is rejected by limiter, error: rate limit exceeded[rate=1]", e.OverloadedError, "rate limit"),
+    ],
+)
+def test_what_the_message_tells_more_than_the_code(
+    server: ScriptedServer,
+    client: MilvusRestClient,
+    code: int,
+    message: str,
+    error: type[e.MilvusRestError],
+    remedy: str,
+) -> None:
+    server.script(UPSERT, Reply({"code": code, "message": message}))
+    with pytest.raises(e.MilvusRestError) as caught:
+        client.upsert(ONE, [1])
+    assert type(caught.value) is error
+    assert remedy in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "ids", "keys"),
+    [
+        (5, [777] * 5, [0, 1, 2, 3, 4]),
+        (2, [2, 1], [1, 2]),
+        (2, ["1", "x"], [1, 2]),
+        (2, ["a", "c"], ["a", "b"]),
+        (1, [1], [1, 2]),
+        (3, [1, 2], [1, 2]),
+    ],
+)
+def test_other_keys_than_those_sent_are_not_acknowledged(
+    server: ScriptedServer, client: MilvusRestClient, count: int, ids: list[Any], keys: list[Any]
+) -> None:
+    server.script(UPSERT, Reply({"code": 200, "data": {"upsertCount": count, "upsertIds": ids}}))
+    with pytest.raises(e.UnexpectedAnswerError, match=f"not the {len(keys)} rows and keys that were sent"):
+        client.upsert(UpsertRequest(collection_name="docs", data=[b"{}"] * len(keys)), keys)
+
+
+def test_no_key_is_printed_where_there_are_many(server: ScriptedServer, client: MilvusRestClient) -> None:
+    server.script(UPSERT, Reply({"code": 200, "data": {"upsertCount": 1000, "upsertIds": [*range(1, 1001)]}}))
+    with pytest.raises(e.UnexpectedAnswerError) as caught:
+        client.upsert(UpsertRequest(collection_name="docs", data=[b"{}"] * 1000), range(1000))
+    assert len(str(caught.value)) < 300
+
+
+SPELLINGS = [
+    ("pa\"ss\\wörd<&>'/€😀 x", spelled)
+    for spelled in (
+        "pa\"ss\\wörd<&>'/€😀 x",  # as it is
+        json.dumps("pa\"ss\\wörd<&>'/€😀 x"),
+        json.dumps("pa\"ss\\wörd<&>'/€😀 x", ensure_ascii=False),
+        json.dumps(json.dumps("pa\"ss\\wörd<&>'/€😀 x")),
+        r"pa\"ss\\w\u00F6rd\u003c\u0026\u003e'\/\u20AC\uD83D\uDE00 x",  # Go, PHP
+        r"pa\"ss\\w\xc3\xb6rd<&>'/\xe2\x82\xac\xf0\x9f\x98\x80 x",
+        "pa&quot;ss\\w&ouml;rd&lt;&amp;&gt;&#39;/&euro;&#128512; x",
+        "pa&#34;ss&#92;w&#246;rd&#60;&#38;&#62;&#x27;&#x2F;&#x20AC;&#x1F600; x",
+        "pa&amp;quot;ss\\w&amp;ouml;rd&amp;lt;&amp;amp;&amp;gt;&amp;#039;/&amp;euro;&amp;#128512; x",
+        quote("pa\"ss\\wörd<&>'/€😀 x"),
+        quote("pa\"ss\\wörd<&>'/€😀 x", safe="").lower(),
+        quote_plus("pa\"ss\\wörd<&>'/€😀 x"),
+        quote(quote("pa\"ss\\wörd<&>'/€😀 x")),
+        "pa\"ss\\wörd<&>'/€😀 x".encode().decode("latin-1"),
+        b64encode("pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
+        b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
+        quote_plus(b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode()),
+    )
+]
+
+
+@pytest.mark.parametrize(("password", "spelled"), SPELLINGS)
+def test_a_secret_is_masked_however_it_is_spelled(server: ScriptedServer, password: str, spelled: str) -> None:
+    server.script(
+        COLLECTIONS,
+        Reply(f"<p>Bearer root:{spelled} is not known</p>", 400),
+        Reply({"code": 1800, "message": f"({spelled}) is not known"}, 401),
+    )
+    with client_of(server.url, login="root", password=password) as client:
+        for _ in range(2):
+            with pytest.raises(e.MilvusRestError, match=r"\*\*\*.* is not known") as caught:
+                client.list_collections()
+            assert spelled[3:] not in str(caught.value)
+            assert "rd" not in str(caught.value).partition("is not known")[0]
+
+
+@pytest.mark.parametrize(("login", "password"), [("root", "Milvus"), (None, "root:Milvus")])
+def test_the_default_password_is_a_word_like_others(server: ScriptedServer, login: str | None, password: str) -> None:
+    encoded = b64encode(b"root:Milvus").decode()
+    server.script(COLLECTIONS, Reply({"code": 1, "message": f"Milvus Proxy is not ready: root:Milvus, {encoded}"}))
+    with client_of(server.url, login=login, password=password) as client:
+        with pytest.raises(e.NotReadyError, match=r"says: Milvus Proxy is not ready: \*\*\*, \*\*\*\."):
+            client.list_collections()
+
+
+def test_masking_takes_no_time() -> None:
+    """Not even of a password that could be read in many ways."""
+    mask = Masking("root:" + "\\" * 20 + "&%+" * 20)
+    begin = time.monotonic()
+    assert mask("\\" * 60_000)
+    assert mask("&amp;%25\\" * 60_000)
+    assert time.monotonic() - begin < 1
 
 
 def test_what_the_server_echoes_is_cut_and_holds_no_secret(server: ScriptedServer, client: MilvusRestClient) -> None:
