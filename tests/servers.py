@@ -118,6 +118,8 @@ class RawServer:
         with suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
+                # Else a close with unread data may drop what waits for an acknowledgement to be sent.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 threading.Thread(target=self._one, args=(connection,), daemon=True).start()
 

@@ -116,9 +116,10 @@ def slow_reader(rate: int, seconds: float) -> Callable[[socket.socket], None]:
         _, left = head_of(connection)
         end = time.monotonic() + seconds
         while left > 0:
-            left -= len(connection.recv(min(left, 65_536)))
+            chunk = connection.recv(min(left, 65_536))
+            left -= len(chunk)
             if time.monotonic() < end:
-                time.sleep(65_536 / rate)
+                time.sleep(len(chunk) / rate)
         connection.sendall(answer(ACCEPTED))
 
     return serve
@@ -228,7 +229,7 @@ def test_a_tls_handshake_that_is_not_answered_has_the_connect_timeout() -> None:
     assert not caught.value.timed_out
 
 
-def test_answers_out_of_step_end_the_connection(context: ssl.SSLContext) -> None:
+def test_answers_out_of_step_end_the_connection() -> None:
     """A server whose answers to one request count for the next one."""
 
     def serve(connection: socket.socket) -> None:
@@ -246,7 +247,6 @@ def test_answers_out_of_step_end_the_connection(context: ssl.SSLContext) -> None
 
 
 def test_a_fork_has_connections_of_its_own(server: ScriptedServer) -> None:
-    """Both ask for their own names on what was one connection before: each must get its own answer."""
     ports: list[int] = []
 
     with client_of(server.url) as client:
