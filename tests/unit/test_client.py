@@ -17,8 +17,8 @@ from airflow_provider_milvus_rest.rest.codes import class_of_answer
 from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from tests.servers import COLLECTIONS, UPSERT, UPSERT_V2, Reply, ScriptedServer
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from tests.servers import COLLECTIONS, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
 
 ONE = UpsertRequest(collection_name="docs", data=b'{"id":1}')
 
@@ -392,6 +392,7 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
     ]
     data = {
         "autoId": False,
+        "collectionID": 449_000_000_000_000_001,
         "enableDynamicField": True,
         "fields": fields,
         "structFields": [{"name": "chunks", "type": "ArrayOfStruct", "fields": []}],
@@ -407,6 +408,7 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
         {"collectionName": "docs"},
     ]
     assert (schema.dynamic, schema.before_2_3_13) == (True, False)
+    assert schema.collection_id == 449_000_000_000_000_001
     assert schema.fields_ == (
         FieldSchema(name="id", type="VarChar", size=36, primary_key=True),
         FieldSchema(name="vector", type="Float16Vector", size=4),
@@ -449,3 +451,58 @@ def test_a_type_that_is_not_known_yet(server: ScriptedServer, client: MilvusRest
         ("Odd(1,2)", None, None),
     ]
     assert schema.dynamic is False
+
+
+INTS = CollectionSchema(name="docs", db_name="db", fields_=(FieldSchema(name="key", type="Int64", primary_key=True),))
+TEXTS = CollectionSchema(name="docs", fields_=(FieldSchema(name="key", type="VarChar", primary_key=True),))
+
+
+def test_keys_are_asked_for_some_at_a_time(server: ScriptedServer, client: MilvusRestClient) -> None:
+    def get(request: Request) -> Reply:
+        return Reply({"code": 200, "data": [{"key": str(key)} for key in request.json["id"] if key % 2]})
+
+    server.script("/v1/vector/get", get)
+    assert client.stored_keys(INTS, range(50)) == {key for key in range(50) if key % 2}
+    assert [len(request.json["id"]) for request in server.requests] == [20, 20, 10]
+    assert server.requests[2].json == {
+        "collectionName": "docs",
+        "dbName": "db",
+        "outputFields": ["key"],
+        "id": [*range(40, 50)],
+    }
+
+
+def test_how_keys_that_are_texts_are_asked_for(server: ScriptedServer, client: MilvusRestClient) -> None:
+    """By a filter: get writes them into one without escaping them."""
+    keys = ['a"b', "\\", "ä\n"]
+    server.script("/v1/vector/query", Reply({"code": 200, "data": [{"key": keys[0]}]}))
+    assert client.stored_keys(TEXTS, keys) == {keys[0]}
+    names = {"collectionName": "docs", "outputFields": ["key"]}
+    assert server.requests[0].json == names | {"filter": r'key in ["a\"b", "\\", "ä\n"]'}
+
+
+def test_how_v2_is_asked_for_keys(server: ScriptedServer) -> None:
+    server.script("/v2/vectordb/entities/get", Reply({"code": 0, "data": [{"key": 1}], "cost": 0}))
+    server.script("/v2/vectordb/entities/query", Reply({"code": 0, "data": []}))
+    with client_of(server.url, extra={"api_version": "v2"}) as client:
+        assert client.stored_keys(INTS, [1, 2], "p") == {1}
+        assert client.stored_keys(TEXTS, ["1"]) == set()
+    more = {"outputFields": ["key"], "consistencyLevel": "Strong"}
+    assert [request.json for request in server.requests] == [
+        {"collectionName": "docs", "dbName": "db", "id": [1, 2], "partitionNames": ["p"]} | more,
+        {"collectionName": "docs", "filter": 'key in ["1"]'} | more,
+    ]
+
+
+@pytest.mark.parametrize("data", [[{"key": 3}], [{"id": 1}], [{"key": None}], [1], 1, None])
+def test_what_is_no_answer_about_keys(server: ScriptedServer, client: MilvusRestClient, data: Any) -> None:
+    server.script("/v1/vector/get", Reply({"code": 200, "data": data}))
+    with pytest.raises(e.UnexpectedAnswerError):
+        client.stored_keys(INTS, [1])
+
+
+def test_keys_of_a_collection_that_is_not_loaded(server: ScriptedServer, client: MilvusRestClient) -> None:
+    server.script("/v1/vector/get", Reply({"code": 101, "message": "collection not loaded[collection=1]"}))
+    with pytest.raises(e.RequestRefusedError) as caught:
+        client.stored_keys(INTS, [1])
+    assert caught.value.code == 101
