@@ -2,7 +2,7 @@
 
     python benchmarks/sink.py    prints its URL; ends when its standard input does
 
-It describes every collection as that of ``data.py``, and counts rows by the ``{`` that its rows begin with.
+It describes every collection as that of ``data.py``, and finds the keys of rows, which begin with them.
 """
 
 from __future__ import annotations
@@ -31,13 +31,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer({"enableDynamicField": False, "fields": FIELDS})
 
     def do_POST(self) -> None:
-        left = int(self.headers["Content-Length"])
-        rows = -1  # the envelope has one too
-        while left:
-            chunk = self.rfile.read1(min(left, 2**18))
-            rows += chunk.count(b"{")
-            left -= len(chunk)
-        self._answer({"upsertCount": rows, "upsertIds": [0] * rows})
+        rows = self.rfile.read(int(self.headers["Content-Length"])).split(b'{"id":')[1:]
+        self._answer({"upsertCount": len(rows), "upsertIds": [int(row[: row.index(b",")]) for row in rows]})
 
     def _answer(self, data: object) -> None:
         body = json.dumps({"code": 200, "data": data}).encode()

@@ -69,6 +69,7 @@ class Collection:
     dynamic: bool
     auto_id: bool
     partitions: tuple[str, ...]
+    id: int = field(default_factory=itertools.count(446_000_000_000_000_001).__next__)
     rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """The partition and the row; a key twice in one request is there twice, as it is in Milvus before 2.6.8."""
 
@@ -277,7 +278,7 @@ class Milvus:
                 self._check(item, row.get(item.name))
         nulls = any(item.nullable and row[item.name] is None for item in collection.fields for row in rows)
         if nulls and api == "v1" and (2, 5, 0) <= self.version < (2, 6, 18):
-            raise Refused(1100, "the length of valid data does not match: invalid parameter")
+            raise Refused(1100, "the length of valid_data of field(x) is wrong: invalid parameter")
         key = collection.key.name
         keys = [row[key] for row in rows]
         if len(set(keys)) < len(keys) and self.version >= (2, 6, 8):
@@ -300,6 +301,10 @@ class Milvus:
             message = "not support manually specifying the partition names if partition key mode is used"
             raise Refused(65535 if self.version < (2, 6, 0) else 1100, message)
         if partition not in collection.partitions:
+            if self.version >= (2, 4, 10):  # the limiter is asked first, and needs to know it
+                raise Refused(
+                    1807, f"request is rejected by limiter, error: partition not found[partition={partition}]"
+                )
             raise Refused(200, f"partition not found[partition={partition}]")
 
     def _row(self, collection: Collection, text: str) -> dict[str, Any]:
@@ -751,7 +756,11 @@ class ContractServer(LocalServer):
     def _v2_describe(self, received: Received, _: Any) -> dict[str, Any]:
         collection = self._v2_collection(received, self._bind(received.body))
         outputs = [item.name for item in collection.fields if item.function_output]
-        more = {"autoId": collection.auto_id, "collectionID": 1, "partitionsNum": len(collection.partitions)}
+        more = {
+            "autoId": collection.auto_id,
+            "collectionID": collection.id,
+            "partitionsNum": len(collection.partitions),
+        }
         more |= {"functions": [{"name": "f", "inputFieldNames": [], "outputFieldNames": outputs}] if outputs else []}
         return self._described(collection, v2=True) | more
 
@@ -817,7 +826,8 @@ class ContractServer(LocalServer):
                 ids = [go_int(str(id_)) for id_ in ids]
             except ValueError as error:
                 raise Refused(1806, f"please check the primary key and its' type, error: {error}") from None
-        found = [row for id_, row in self._by_key(collection).items() if id_ in ids]
+        partitions = request.get("partitionNames") or [None] if received.path.startswith("/v2/") else [None]
+        found = [row for name in partitions for id_, row in self._by_key(collection, name).items() if id_ in ids]
         types = {item.name: item.type for item in collection.fields}
         names = request.get("outputFields") or ["*"]
         return [

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
-from html.entities import html5
 
 MASK = "***"
-_MAX_CHARS = 65_536
-"""Of a text that may be one answer of megabytes; messages show some hundreds."""
+_MAX_CHARS = 16_384
+"""Of a text that may be an answer of megabytes; messages show some hundreds."""
+_MAX_DEPTH = 4
+"""How often a text may be escaped: a JSON text in a JSON text in an HTML page, and one more."""
 _DEFAULT_PASSWORD = "Milvus"  # noqa: S105 # public, and in Milvus's own words
+_ESCAPED = re.compile(
+    r"((?:%[0-9a-f]{2})+|(?:\\x[0-9a-f]{2})+)|((?:\\u[0-9a-f]{4})+)|\\(.)|(&#?\w+;)", re.IGNORECASE | re.DOTALL
+)
 
 
-def masking(token: str | None) -> re.Pattern[str] | None:
-    """What to look for so that nothing shows a token, or the password in it: None if there is nothing to hide."""
-    password = (token or "").partition(":")[2]
-    secrets = [text for text in (token, password) if text and len(text) > 4 and text != _DEFAULT_PASSWORD]
-    for text in secrets.copy():
-        encoded = text.encode()
-        secrets += [base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode()]
-    return re.compile("|".join("".join(map(_spelling, text)) for text in secrets)) if secrets else None
+class Masking:
+    """Hides a token, and the password in it."""
+
+    def __init__(self, token: str | None) -> None:
+        secrets = [token or "", (token or "").partition(":")[2]]
+        forms = [form for secret in secrets if secret != _DEFAULT_PASSWORD for form in _forms(secret)]
+        self._forms = sorted({form for form in forms if len(form) > 4}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """The beginning of ``text`` without the secrets; unescaped as far as that was needed to find them."""
+        shown = text = text[:_MAX_CHARS]
+        for _ in range(_MAX_DEPTH):
+            for form in self._forms:
+                if form in text:
+                    shown = text = text.replace(form, MASK)
+            text = _ESCAPED.sub(_unescaped, text)
+        return shown
 
 
-def masked(text: str, pattern: re.Pattern[str] | None) -> str:
-    """The beginning of ``text`` without what ``pattern`` finds."""
-    text = text[:_MAX_CHARS]
-    return pattern.sub(MASK, text) if pattern else text
+def _forms(secret: str) -> list[str]:
+    """A secret as it is, and as what cannot be told from how it is escaped: URLs' spaces, lone backslashes, Latin-1."""
+    octets = secret.encode()
+    encoded = [base64.b64encode(octets).decode(), base64.urlsafe_b64encode(octets).decode()]
+    return [secret, secret.replace(" ", "+"), secret.replace("\\", ""), octets.decode("latin-1"), *encoded]
 
 
-def _spelling(char: str) -> str:
-    """A pattern for a character, itself or escaped for JSON, Go, HTML or a URL, and escaped once more."""
-    octets, code = char.encode(), ord(char)
-    units = char.encode("utf-16-be")
-    names = "|".join(re.escape(name.rstrip(";")) for name, value in html5.items() if value == char)
-    forms = [
-        re.escape(char),
-        re.escape(octets.decode("latin-1")),
-        "".join(rf"(?:%(?:25)*|\\x)(?i:{octet:02x})" for octet in octets),
-        "".join(rf"\\+u(?i:{units[at : at + 2].hex()})" for at in range(0, len(units), 2)),
-        rf"&(?:amp;)*(?:\#0*{code}|\#[xX]0*(?i:{code:x}){f'|{names}' if names else ''});",
-        *([r"\+"] if char == " " else []),
-    ]
-    return rf"\\*(?:{'|'.join(forms)})"
+def _unescaped(match: re.Match[str]) -> str:
+    octets, units, char, entity = match.groups()
+    if octets or units:
+        decoded = bytes.fromhex(re.sub(r"[%\\xu]", "", octets or units, flags=re.IGNORECASE))
+        return decoded.decode("utf-8" if octets else "utf-16-be", errors="replace")
+    return str(char or html.unescape(entity))

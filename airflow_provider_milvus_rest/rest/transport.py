@@ -146,7 +146,8 @@ class Transport:
         if isinstance(error, requests.exceptions.InvalidSchema):
             return ConnectionSettingsError(f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.")
         if isinstance(error, (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError, UnicodeError)):
-            if isinstance(inner, urllib3.exceptions.LocationValueError) and _can_be_a_host(where):
+            of_proxy = isinstance(inner, (requests.exceptions.InvalidProxyURL, urllib3.exceptions.LocationValueError))
+            if of_proxy and _can_be_a_host(where):
                 return ConnectionSettingsError(f"{_PROXY} is not a URL with a host and a port from 1 to 65535.")
             return ConnectionSettingsError(f"field 'host' is not a host name or address: {where}")
         if isinstance(error, requests.exceptions.ProxyError):
@@ -288,6 +289,8 @@ class _Connection(HTTPConnection):
     """Has the connect timeout until it stands; after that, each step of sending and reading has the read timeout."""
 
     response_class = _Answer
+    step: int | None = None
+    """Bytes given to the socket at once."""
 
     def __init__(self, *arguments: Any, adapter: _Adapter, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -312,14 +315,14 @@ class _Connection(HTTPConnection):
         left = memoryview(data)
         try:
             while left:
-                left = left[self.sock.send(left) :]  # not sendall, whose timeout is for all of it
+                left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout is for all of it
         except ssl.SSLError as error:
             # As a plain socket has it: urllib3 then reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    pass
+    step = 65_536  # an SSLSocket's timeout is for all that it is given
 
 
 _CONNECTIONS: dict[Any, type[_Connection]] = {HTTPConnection: _Connection, HTTPSConnection: _SecureConnection}

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import json
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.codes import class_of_answer
+from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from tests.servers import COLLECTIONS, UPSERT, UPSERT_V2, Reply, ScriptedServer
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from tests.servers import COLLECTIONS, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
 
 ONE = UpsertRequest(collection_name="docs", data=b'{"id":1}')
 
@@ -99,6 +103,14 @@ ERROR = {"code": 1804, "message": "fail to deal the insert data"}
         (Reply({"code": 100, "message": "can't find collection"}), e.NotFoundError, "Create it first"),
         (Reply({"code": 800, "message": "database not found"}), e.NotFoundError, "code 800"),
         (Reply({"code": 200, "message": "partition not found"}), e.NotFoundError, "partition not found"),
+        (Reply({"code": 200, "data": None}), e.UnexpectedAnswerError, "reported success, but the response has no data"),
+        (Reply({"code": 200, "message": ""}), e.UnexpectedAnswerError, "has no data"),
+        (Reply({"code": 100, "message": "can't find collection"}, 403), e.NotFoundError, "Create it first"),
+        (Reply({"code": 1, "message": "service not ready"}, 403), e.NotReadyError, "code 1, HTTP 403"),
+        (Reply({"code": 1, "message": "service not ready"}, 401), e.NotReadyError, "code 1, HTTP 401"),
+        (Reply({"code": 401, "message": "Unauthorized"}, 401), e.NotAuthenticatedError, "Check login"),
+        (Reply({"code": 403, "message": "Forbidden"}, 403), e.ForbiddenError, "privilege"),
+        (Reply({"code": 503, "message": "Unavailable"}, 503), e.NotReadyError, "HTTP 503"),
         (Reply(ERROR), e.DataRefusedError, "fail to deal the insert data"),
         (Reply({"code": 1102, "message": "too large"}), e.RequestTooLargeError, "too large"),
         (Reply("<html>too large</html>", 413), e.RequestTooLargeError, "HTTP 413"),
@@ -147,6 +159,125 @@ def test_every_kind_of_failure_has_its_class(
         client.upsert(ONE, [1])
     assert type(caught.value) is error
     assert says in str(caught.value)
+
+
+PARTITION_KEY = "not support manually specifying the partition names if partition key mode is used"
+NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[expected=2][actual=0]"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "error", "remedy"),
+    [
+        (65535, PARTITION_KEY, e.RequestRefusedError, "use Milvus 2.3.13 or later"),
+        (1100, "namespace data is not set but namespace enabled", e.RequestRefusedError, "create it without"),
+        (
+            1100,
+            "the number of struct array fields is not the same as needed",
+            e.RequestRefusedError,
+            "arrays of structs",
+        ),
+        (1100, NULLS, e.DataRefusedError, "set the connection's field api_version to v2"),
+        (1807, "request is rejected by limiter, error: partition not found[partition=p]", e.NotFoundError, "Create it"),
+        (1807, "request is rejected by limiter, error: rate limit exceeded[rate=1]", e.OverloadedError, "rate limit"),
+    ],
+)
+def test_what_the_message_tells_more_than_the_code(
+    server: ScriptedServer,
+    client: MilvusRestClient,
+    code: int,
+    message: str,
+    error: type[e.MilvusRestError],
+    remedy: str,
+) -> None:
+    server.script(UPSERT, Reply({"code": code, "message": message}))
+    with pytest.raises(e.MilvusRestError) as caught:
+        client.upsert(ONE, [1])
+    assert type(caught.value) is error
+    assert remedy in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "ids", "keys"),
+    [
+        (5, [777] * 5, [0, 1, 2, 3, 4]),
+        (2, [2, 1], [1, 2]),
+        (2, ["1", "x"], [1, 2]),
+        (2, ["a", "c"], ["a", "b"]),
+        (1, [1], [1, 2]),
+        (3, [1, 2], [1, 2]),
+    ],
+)
+def test_other_keys_than_those_sent_are_not_acknowledged(
+    server: ScriptedServer, client: MilvusRestClient, count: int, ids: list[Any], keys: list[Any]
+) -> None:
+    server.script(UPSERT, Reply({"code": 200, "data": {"upsertCount": count, "upsertIds": ids}}))
+    with pytest.raises(e.UnexpectedAnswerError, match=f"not the {len(keys)} rows and keys that were sent"):
+        client.upsert(UpsertRequest(collection_name="docs", data=[b"{}"] * len(keys)), keys)
+
+
+def test_no_key_is_printed_where_there_are_many(server: ScriptedServer, client: MilvusRestClient) -> None:
+    server.script(UPSERT, Reply({"code": 200, "data": {"upsertCount": 1000, "upsertIds": [*range(1, 1001)]}}))
+    with pytest.raises(e.UnexpectedAnswerError) as caught:
+        client.upsert(UpsertRequest(collection_name="docs", data=[b"{}"] * 1000), range(1000))
+    assert len(str(caught.value)) < 300
+
+
+SPELLINGS = [
+    ("pa\"ss\\wörd<&>'/€😀 x", spelled)
+    for spelled in (
+        "pa\"ss\\wörd<&>'/€😀 x",  # as it is
+        json.dumps("pa\"ss\\wörd<&>'/€😀 x"),
+        json.dumps("pa\"ss\\wörd<&>'/€😀 x", ensure_ascii=False),
+        json.dumps(json.dumps("pa\"ss\\wörd<&>'/€😀 x")),
+        r"pa\"ss\\w\u00F6rd\u003c\u0026\u003e'\/\u20AC\uD83D\uDE00 x",  # Go, PHP
+        r"pa\"ss\\w\xc3\xb6rd<&>'/\xe2\x82\xac\xf0\x9f\x98\x80 x",
+        "pa&quot;ss\\w&ouml;rd&lt;&amp;&gt;&#39;/&euro;&#128512; x",
+        "pa&#34;ss&#92;w&#246;rd&#60;&#38;&#62;&#x27;&#x2F;&#x20AC;&#x1F600; x",
+        "pa&amp;quot;ss\\w&amp;ouml;rd&amp;lt;&amp;amp;&amp;gt;&amp;#039;/&amp;euro;&amp;#128512; x",
+        quote("pa\"ss\\wörd<&>'/€😀 x"),
+        quote("pa\"ss\\wörd<&>'/€😀 x", safe="").lower(),
+        quote_plus("pa\"ss\\wörd<&>'/€😀 x"),
+        quote(quote("pa\"ss\\wörd<&>'/€😀 x")),
+        "pa\"ss\\wörd<&>'/€😀 x".encode().decode("latin-1"),
+        b64encode("pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
+        b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
+        quote_plus(b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode()),
+    )
+]
+
+
+@pytest.mark.parametrize(("password", "spelled"), SPELLINGS)
+def test_a_secret_is_masked_however_it_is_spelled(server: ScriptedServer, password: str, spelled: str) -> None:
+    server.script(
+        COLLECTIONS,
+        Reply(f"<p>Bearer root:{spelled} is not known</p>", 400),
+        Reply({"code": 1800, "message": f"({spelled}) is not known"}, 401),
+    )
+    with client_of(server.url, login="root", password=password) as client:
+        for _ in range(2):
+            with pytest.raises(e.MilvusRestError, match=r"\*\*\*.* is not known") as caught:
+                client.list_collections()
+            assert spelled[3:] not in str(caught.value)
+            assert "rd" not in str(caught.value).partition("is not known")[0]
+
+
+@pytest.mark.parametrize(("login", "password"), [("root", "Milvus"), (None, "root:Milvus")])
+def test_the_default_password_is_a_word_like_others(server: ScriptedServer, login: str | None, password: str) -> None:
+    encoded = b64encode(b"root:Milvus").decode()
+    server.script(COLLECTIONS, Reply({"code": 1, "message": f"Milvus Proxy is not ready: root:Milvus, {encoded}"}))
+    with client_of(server.url, login=login, password=password) as client:
+        with pytest.raises(e.NotReadyError, match=r"says: Milvus Proxy is not ready: \*\*\*, \*\*\*\."):
+            client.list_collections()
+
+
+def test_masking_takes_no_time() -> None:
+    """Not even of a password that could be read in many ways."""
+    mask = Masking("root:" + "\\" * 20 + "&%+" * 20)
+    begin = time.monotonic()
+    assert mask("\\" * 60_000)
+    assert mask("&amp;%25\\" * 60_000)
+    assert time.monotonic() - begin < 1
 
 
 def test_what_the_server_echoes_is_cut_and_holds_no_secret(server: ScriptedServer, client: MilvusRestClient) -> None:
@@ -261,6 +392,7 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
     ]
     data = {
         "autoId": False,
+        "collectionID": 449_000_000_000_000_001,
         "enableDynamicField": True,
         "fields": fields,
         "structFields": [{"name": "chunks", "type": "ArrayOfStruct", "fields": []}],
@@ -276,6 +408,7 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
         {"collectionName": "docs"},
     ]
     assert (schema.dynamic, schema.before_2_3_13) == (True, False)
+    assert schema.collection_id == 449_000_000_000_000_001
     assert schema.fields_ == (
         FieldSchema(name="id", type="VarChar", size=36, primary_key=True),
         FieldSchema(name="vector", type="Float16Vector", size=4),
@@ -318,3 +451,58 @@ def test_a_type_that_is_not_known_yet(server: ScriptedServer, client: MilvusRest
         ("Odd(1,2)", None, None),
     ]
     assert schema.dynamic is False
+
+
+INTS = CollectionSchema(name="docs", db_name="db", fields_=(FieldSchema(name="key", type="Int64", primary_key=True),))
+TEXTS = CollectionSchema(name="docs", fields_=(FieldSchema(name="key", type="VarChar", primary_key=True),))
+
+
+def test_keys_are_asked_for_some_at_a_time(server: ScriptedServer, client: MilvusRestClient) -> None:
+    def get(request: Request) -> Reply:
+        return Reply({"code": 200, "data": [{"key": str(key)} for key in request.json["id"] if key % 2]})
+
+    server.script("/v1/vector/get", get)
+    assert client.stored_keys(INTS, range(50)) == {key for key in range(50) if key % 2}
+    assert [len(request.json["id"]) for request in server.requests] == [20, 20, 10]
+    assert server.requests[2].json == {
+        "collectionName": "docs",
+        "dbName": "db",
+        "outputFields": ["key"],
+        "id": [*range(40, 50)],
+    }
+
+
+def test_how_keys_that_are_texts_are_asked_for(server: ScriptedServer, client: MilvusRestClient) -> None:
+    """By a filter: get writes them into one without escaping them."""
+    keys = ['a"b', "\\", "ä\n"]
+    server.script("/v1/vector/query", Reply({"code": 200, "data": [{"key": keys[0]}]}))
+    assert client.stored_keys(TEXTS, keys) == {keys[0]}
+    names = {"collectionName": "docs", "outputFields": ["key"]}
+    assert server.requests[0].json == names | {"filter": r'key in ["a\"b", "\\", "ä\n"]'}
+
+
+def test_how_v2_is_asked_for_keys(server: ScriptedServer) -> None:
+    server.script("/v2/vectordb/entities/get", Reply({"code": 0, "data": [{"key": 1}], "cost": 0}))
+    server.script("/v2/vectordb/entities/query", Reply({"code": 0, "data": []}))
+    with client_of(server.url, extra={"api_version": "v2"}) as client:
+        assert client.stored_keys(INTS, [1, 2], "p") == {1}
+        assert client.stored_keys(TEXTS, ["1"]) == set()
+    more = {"outputFields": ["key"], "consistencyLevel": "Strong"}
+    assert [request.json for request in server.requests] == [
+        {"collectionName": "docs", "dbName": "db", "id": [1, 2], "partitionNames": ["p"]} | more,
+        {"collectionName": "docs", "filter": 'key in ["1"]'} | more,
+    ]
+
+
+@pytest.mark.parametrize("data", [[{"key": 3}], [{"id": 1}], [{"key": None}], [1], 1, None])
+def test_what_is_no_answer_about_keys(server: ScriptedServer, client: MilvusRestClient, data: Any) -> None:
+    server.script("/v1/vector/get", Reply({"code": 200, "data": data}))
+    with pytest.raises(e.UnexpectedAnswerError):
+        client.stored_keys(INTS, [1])
+
+
+def test_keys_of_a_collection_that_is_not_loaded(server: ScriptedServer, client: MilvusRestClient) -> None:
+    server.script("/v1/vector/get", Reply({"code": 101, "message": "collection not loaded[collection=1]"}))
+    with pytest.raises(e.RequestRefusedError) as caught:
+        client.stored_keys(INTS, [1])
+    assert caught.value.code == 101
