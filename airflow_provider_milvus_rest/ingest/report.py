@@ -55,13 +55,8 @@ class IngestReport:
 
     def outputs(self) -> dict[str, Any]:
         """The counts by name, ready for XCom."""
-        outputs: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                *("read_count", "upsert_count", "duplicate_count", "rejected_count", "unconfirmed_count"),
-                *("resumed_count", "request_count", "retry_count", "bytes_sent", "duration_seconds", "rejects_path"),
-            )
-        }
+        outputs = {name: value for name, value in vars(self).items() if name[0] != "_" and name != "upsert_ids"}
+        outputs["duration_seconds"] = self.duration_seconds
         return outputs if self.upsert_ids is None else outputs | {"upsert_ids": self.upsert_ids}
 
     def counts(self) -> str:

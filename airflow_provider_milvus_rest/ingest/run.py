@@ -120,15 +120,14 @@ class Ingest:
         progressed = self._checkpoint and self._checkpoint.resume(self._look_up, self._retry.sleep)
         if not progressed:
             return
-        skipped = 0
-        for _ in itertools.islice(rows, progressed.read_count):
+        count, duplicates = progressed.read_count, progressed.duplicate_count
+        for number in range(count):
             self._check_stopped()
-            skipped += 1
-        if skipped < progressed.read_count:
-            raise InputError(f"the source has {skipped} rows, but had {progressed.read_count} before")
-        report, duplicates = self._report, progressed.duplicate_count
-        report.read_count, report.duplicate_count = skipped, duplicates
-        report.upsert_count = report.resumed_count = skipped - duplicates
+            if next(rows, None) is None:
+                raise InputError(f"the source has {number} rows, but had {count} before")
+        report = self._report
+        report.read_count, report.duplicate_count = count, duplicates
+        report.upsert_count = report.resumed_count = count - duplicates
         self._deliveries.accepted = True
 
     def _look_up(self, keys: list[Key]) -> set[Key]:
@@ -145,7 +144,8 @@ class Ingest:
             key, text = self._encoder.encode(row.entity, row.position)
         except RowError as error:
             self._in_hand -= 1
-            self._reject(row.entity, error)
+            self._report.rejected_count += 1
+            self._rejects.add(row.entity, error, self._octets)
             return
         pending = Pending(key, text, row.position, self._report.read_count)
         if not self._batch.has_room(pending):
@@ -219,18 +219,15 @@ class Ingest:
             self._ids += [(row.index, row.key) for row in event.acknowledged]
         if event.too_large:
             self._batch.limit(event.too_large // 2)
+        report.rejected_count += len(event.refused)
         for row, error in event.refused:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
-            self._reject(self._encoder.decode(row.text), reject)
+            self._rejects.add(self._encoder.decode(row.text), reject, self._octets)
         if event.stored is not None and self._checkpoint:
             self._checkpoint.stored(event.stored)
         if event.error and not self._rejects.failed:
             raise event.error
-
-    def _reject(self, entity: object, error: RowError) -> None:
-        self._report.rejected_count += 1
-        self._rejects.add(entity, error, self._octets)
 
     def _await(self, patience: float) -> None:
         """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
