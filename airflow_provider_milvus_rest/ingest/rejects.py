@@ -17,25 +17,24 @@ from airflow_provider_milvus_rest.exceptions import (
     RowError,
     RowsRejectedError,
     SourceUnavailableError,
-    excerpt,
     name_of,
     shown,
 )
-from airflow_provider_milvus_rest.rows.files import without_connection
+from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.source import ALTERED, REJECT
 
 NAMED = 10
 """How many rejected rows an error names."""
 _MAX_RAW_CHARS = 100_000
 _LASTING = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError, ValueError)
-"""Faults of a path, which a retry does not mend."""
+"""Faults of a path, which a retry does not fix."""
 
 
 class Rejects:
     """Counts rejected rows, keeps the first ones, and writes all into a file if there is one.
 
     The file is JSON Lines: a row's own keys, and ``$reject`` with ``position``, ``key``, ``field``, ``reason`` and
-    ``code``, which the reader leaves out, so that a mended file can be read as it is. What is not an object stands as
+    ``code``, which the reader leaves out, so that a fixed file can be read as it is. What is not an object stands as
     ``raw`` in ``$reject``. Fields with values that JSON does not have are named as ``altered`` there, and the reader
     refuses the row as long as they are. It is made when there is something to write.
 
@@ -106,13 +105,13 @@ class Rejects:
             self._broken = True
             cls = InputError if isinstance(error, _LASTING) else SourceUnavailableError
             where = without_connection(str(self._file))
-            raise cls(f"rejects_path: {where} cannot be written: {excerpt(str(error))}") from error
+            raise cls(f"rejects_path: {where} cannot be written: {said_of(self._file, error)}") from None
 
     def error(self, read_count: int) -> RowsRejectedError:
         """The error that names the first rejected rows and the totals."""
         allowed = f", of at most {self._limit}" if self._limit else ""
         more = f"\n… and {self.count - len(self._first)} more" if self.count > len(self._first) else ""
-        where = f" They are in {self.path}." if self.path else ""
+        where = f" They are in {without_connection(self.path)}." if self.path else ""
         listed = "".join(f"\n{error}" for error in self._first)
         message = f"{self.count} of the {read_count} rows read so far are rejected{allowed}.{where}{listed}{more}"
         return RowsRejectedError(message)
@@ -122,7 +121,7 @@ def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[s
     if not isinstance(entity, Mapping):
         raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
         return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
-    earlier = entity.get(REJECT)  # of a row that was not mended
+    earlier = entity.get(REJECT)  # of a row that was not fixed
     was = earlier.get(ALTERED) if isinstance(earlier, Mapping) else None
     altered = dict.fromkeys(map(name_of, was if isinstance(was, list) else [was] if was else []))
     row = {}
