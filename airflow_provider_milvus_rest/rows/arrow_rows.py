@@ -144,12 +144,11 @@ def _names(schema: pa.Schema, columns: Columns, position: str | None) -> list[st
         if kind is None:
             names.append(field.name)
         elif columns.get(field.name, field) is not None:  # else field_map leaves it out
-            reason = f"is of the type {excerpt(kind, 100)}, of which only the inner form would be stored"
-            raise InputError(
-                f"column {shown(field.name, 255)} {reason}: convert it to numbers, texts or lists, or leave it out "
-                "with field_map",
-                position=position,
+            reason = (
+                f"column {shown(field.name, 255)} has the type {excerpt(kind)}, whose stored form is not its value: "
+                "convert the column to numbers, texts or lists, or leave it out with field_map"
             )
+            raise InputError(reason, position=position)
     return names
 
 
@@ -158,9 +157,9 @@ def _foreign(field: pa.Field) -> str | None:
     pa = _pyarrow()
     kind = field.type
     if isinstance(kind, pa.BaseExtensionType):
-        name: str = kind.extension_name
+        name = kind.extension_name
         flat = name == "arrow.fixed_shape_tensor" and len(kind.shape) == 1
-        return None if flat or name in _EXACT else name
+        return None if flat or name in _EXACT else str(kind)
     unregistered: bytes | None = (field.metadata or {}).get(b"ARROW:extension:name")
     if unregistered:
         return unregistered.decode(errors="replace")

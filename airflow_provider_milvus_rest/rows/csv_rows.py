@@ -45,6 +45,7 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
             if not cells:
                 continue  # a blank line
             if len(cells) != len(names):
+                file.check(cheaply=True)
                 reason = f"{len(cells)} cells, but the first row names {len(names)} columns"
                 yield Row(position, ",".join(cells)[:1000], RowError(reason, position=position))
                 continue
@@ -53,6 +54,7 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
                 for name, cell, convert in zip(names, cells, converters, strict=True):
                     entity[name] = convert(cell)
             except ValueError as reason:
+                file.check(cheaply=True)
                 entity = dict(zip(names, cells, strict=True))
                 error = RowError(str(reason), position=position, field=name)
             entity.pop(REJECT, None)

@@ -151,15 +151,16 @@ class OpenFile:
         self.raw, self.stream = open_streams(file.path, file.compression, **({"buffering": 0} if self._local else {}))
         self.share: Callable[[], float] = lambda: (self.raw.tell() - file.part.start) / file.length
 
-    def check(self, *, first: bool = False) -> None:
+    def check(self, *, cheaply: bool = False) -> None:
         """See that the file is what it was when it was found.
 
+        :param cheaply: not if that takes a request: the look after the last row sees the change too.
         :raises SourceChangedError: it is not.
         """
         if self._local:
             now = _local_version(os.fstat(self.raw.fileno()))
-        elif first:
-            return  # a request for each file; the look behind the last row sees the change too
+        elif cheaply:
+            return
         else:
             with storage(self.file.path):
                 self.file.path.fs.invalidate_cache()
@@ -179,7 +180,7 @@ def reading(file: File) -> Iterator[OpenFile]:
     opened = OpenFile(file)
     with opened.raw, opened.stream:
         try:
-            opened.check(first=True)
+            opened.check(cheaply=True)
             yield opened
             opened.check()
         except (SourceChangedError, MemoryError):

@@ -141,6 +141,7 @@ def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
                     check_count(line, most)
                 entity = parser.entity(line, vectors)
             except ValueError as error:
+                file.check(cheaply=True)
                 text = line.rstrip(b"\r\n")
                 yield Row(position, text, RowError(f"not JSON: {reason_of(error)}", position=position))
             else:
