@@ -20,7 +20,7 @@ from airflow_provider_milvus_rest.exceptions import (
     name_of,
     shown,
 )
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection
+from airflow_provider_milvus_rest.rows.names import said_of, without_connection, without_secrets
 from airflow_provider_milvus_rest.rows.source import ALTERED, REJECT
 
 NAMED = 10
@@ -53,7 +53,7 @@ class Rejects:
     @property
     def path(self) -> str | None:
         """Where the rejected rows are, if any were written."""
-        return str(self._file) if self._stream else None
+        return without_secrets(str(self._file)) if self._stream else None
 
     @property
     def failed(self) -> bool:
@@ -111,7 +111,7 @@ class Rejects:
         """The error that names the first rejected rows and the totals."""
         allowed = f", of at most {self._limit}" if self._limit else ""
         more = f"\n… and {self.count - len(self._first)} more" if self.count > len(self._first) else ""
-        where = f" They are in {without_connection(self.path)}." if self.path else ""
+        where = f" They are in {self.path}." if self.path else ""
         listed = "".join(f"\n{error}" for error in self._first)
         message = f"{self.count} of the {read_count} rows read so far are rejected{allowed}.{where}{listed}{more}"
         return RowsRejectedError(message)

@@ -40,8 +40,10 @@ def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
     """
     pa = _pyarrow()
     try:
-        if hasattr(table, "__arrow_c_stream__"):
-            batches: Any = pa.RecordBatchReader.from_stream(table)
+        if isinstance(table, pa.Table):  # the interface loses the types in dictionaries
+            batches: Any = table.to_batches()
+        elif hasattr(table, "__arrow_c_stream__"):
+            batches = pa.RecordBatchReader.from_stream(table)
         else:
             batches = [pa.record_batch(table)]
         yield from _entities(batches, columns)

@@ -14,8 +14,12 @@ _SIGNATURE = re.compile(r"(?i)([?&;][\w.-]*(?:sig|token|secret|passw|pwd|credent
 
 def without_connection(path: str) -> str:
     """A path or URI without the connection, credentials and signatures in it, as text that UTF-8 can hold."""
-    text = _SIGNATURE.sub(r"\1***", _USER.sub("", path))
-    return text.encode(errors="backslashreplace").decode()
+    return _USER.sub("", without_secrets(path)).encode(errors="backslashreplace").decode()
+
+
+def without_secrets(path: str) -> str:
+    """A path or URI without the credentials and signatures in it; an Airflow connection stays."""
+    return _SIGNATURE.sub(r"\1***", _USER.sub(lambda match: "" if ":" in match[0] else match[0], path))
 
 
 def said_of(path: object, error: Exception) -> str:
