@@ -346,7 +346,7 @@ def _check_format(file_format: Any) -> None:
 
 def _as_paths(paths: Any) -> Any:
     """Paths as Airflow renders them, which are texts, and as several tasks can read them, which is a list."""
-    if isinstance(paths, LOCAL):
+    if type(paths) in LOCAL:
         return str(paths)
     if id(paths) in _READ:
         return _READ[id(paths)][1]

@@ -56,8 +56,8 @@ def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
 
 def read_parquet(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """The rows of a Parquet file, or of the row groups that its part names."""
-    metadata, source = _parquet(file)
-    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    source, every_group = _parquet(file)
+    sizes = [group.num_rows for group in every_group]
     part = file.file.part
     if part.end is not None and part.end > len(sizes):
         reason = f"the file has {len(sizes)} row groups, but this part of it ends at {part.end}"
@@ -76,20 +76,19 @@ def read_parquet(file: OpenFile, columns: Columns) -> Iterator[Row]:
 def row_group_bytes(file: File) -> list[int]:
     """The sizes of a Parquet file's row groups."""
     with reading(file) as opened:
-        metadata, _ = _parquet(opened)
-        groups = map(metadata.row_group, range(metadata.num_row_groups))
         return [
-            sum(group.column(column).total_compressed_size for column in range(group.num_columns)) for group in groups
+            sum(group.column(column).total_compressed_size for column in range(group.num_columns))
+            for group in _parquet(opened)[1]
         ]
 
 
-def _parquet(file: OpenFile) -> tuple[Any, Any]:
-    """A Parquet file's metadata, and the file."""
+def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
+    """A Parquet file, and what it says of its row groups."""
     _pyarrow()
     import pyarrow.parquet as pq
 
     source = pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-    return source.metadata, source
+    return source, list(map(source.metadata.row_group, range(source.metadata.num_row_groups)))
 
 
 def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:

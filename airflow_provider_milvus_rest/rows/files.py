@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PosixPath, WindowsPath
-from typing import Any, cast
+from typing import Any, BinaryIO
 
 from fsspec.utils import infer_compression
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
@@ -107,11 +107,14 @@ class File:
         """What it was when it was found."""
         return self.look()
 
-    def look(self) -> Version:
-        """What it is, as the storage says, or has said when it listed the folder."""
+    def look(self, stream: BinaryIO | None = None) -> Version:
+        """What it is, as the storage has said when it listed the folder; what an open one is by now."""
         with storage(self.path):
             if isinstance(self.path, LOCAL):
-                return _local_version(self.path.stat())
+                status = os.stat(stream.fileno() if stream else self.path)
+                return {"size": status.st_size, "mtime": status.st_mtime_ns} if stat.S_ISREG(status.st_mode) else {}
+            if stream:
+                self.path.fs.invalidate_cache()
             found = {str(name).lower(): value for name, value in self.path.fs.info(self.path.path).items()}
         tags = [name for name in _TAGS if found.get(name) is not None]
         return {"size": found.get("size") or 0} | {name: str(found[name]).strip('"') for name in tags[:1]}
@@ -119,7 +122,7 @@ class File:
     @property
     def size(self) -> int:
         """Bytes of the file, as they are stored."""
-        return cast("int", self.version.get("size", 0))
+        return int(self.version.get("size", 0))
 
     @property
     def length(self) -> int:
@@ -129,16 +132,10 @@ class File:
         return (self.size if self.part.end is None else self.part.end) - self.part.start
 
 
-def _local_version(status: os.stat_result) -> Version:
-    return {"size": status.st_size, "mtime": status.st_mtime_ns} if stat.S_ISREG(status.st_mode) else {}
-
-
 def _change(before: Version, now: Version) -> str | None:
     """How a file is not what it was; None if it is. What one of the two looks does not know is not compared."""
-    for name, value in before.items():
-        if value != now.get(name, value):
-            return f"its {name} was {value}, and is {now[name]}"
-    return None
+    changed = (f"its {name} was {was}, and is {now[name]}" for name, was in before.items() if was != now.get(name, was))
+    return next(changed, None)
 
 
 class OpenFile:
@@ -157,15 +154,9 @@ class OpenFile:
         :param cheaply: not if that takes a request: the look after the last row sees the change too.
         :raises SourceChangedError: it is not.
         """
-        if self._local:
-            now = _local_version(os.fstat(self.raw.fileno()))
-        elif cheaply:
+        if cheaply and not self._local:
             return
-        else:
-            with storage(self.file.path):
-                self.file.path.fs.invalidate_cache()
-            now = self.file.look()
-        if change := _change(self.file.version, now):
+        if change := _change(self.file.version, self.file.look(self.raw)):
             raise SourceChangedError(f"has changed while it was read: {change}", position=self.name)
 
 
