@@ -106,7 +106,7 @@ class RowError(InputError):
         key: int | str | None = None,
         code: int | None = None,
     ) -> None:
-        super().__init__(f"field {field!r} {reason}" if field else reason, position=position)
+        super().__init__(f"field {shown(field, 255)} {reason}" if field else reason, position=position)
         self.reason, self.field, self.key, self.code = reason, field, key, code
 
 
@@ -122,6 +122,12 @@ class RowsRejectedError(MilvusRestError):
 
 class SourceUnavailableError(InputError):
     """A storage does not answer, or refuses. A retry may help; check the storage's connection."""
+
+    retryable = True
+
+
+class SourceChangedError(InputError):
+    """A file was written to while it was read, so that its rows are of no one version. A retry reads it again."""
 
     retryable = True
 

@@ -17,25 +17,24 @@ from airflow_provider_milvus_rest.exceptions import (
     RowError,
     RowsRejectedError,
     SourceUnavailableError,
-    excerpt,
     name_of,
     shown,
 )
-from airflow_provider_milvus_rest.rows.files import without_connection
+from airflow_provider_milvus_rest.rows.names import said_of, without_connection, without_secrets
 from airflow_provider_milvus_rest.rows.source import ALTERED, REJECT
 
 NAMED = 10
 """How many rejected rows an error names."""
 _MAX_RAW_CHARS = 100_000
 _LASTING = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError, ValueError)
-"""Faults of a path, which a retry does not mend."""
+"""Faults of a path, which a retry does not fix."""
 
 
 class Rejects:
     """Counts rejected rows, keeps the first ones, and writes all into a file if there is one.
 
     The file is JSON Lines: a row's own keys, and ``$reject`` with ``position``, ``key``, ``field``, ``reason`` and
-    ``code``, which the reader leaves out, so that a mended file can be read as it is. What is not an object stands as
+    ``code``, which the reader leaves out, so that a fixed file can be read as it is. What is not an object stands as
     ``raw`` in ``$reject``. Fields with values that JSON does not have are named as ``altered`` there, and the reader
     refuses the row as long as they are. It is made when there is something to write.
 
@@ -54,7 +53,7 @@ class Rejects:
     @property
     def path(self) -> str | None:
         """Where the rejected rows are, if there are any and all were written."""
-        return str(self._file) if self._stream and not self._broken else None
+        return without_secrets(str(self._file)) if self._stream and not self._broken else None
 
     @property
     def failed(self) -> bool:
@@ -106,7 +105,7 @@ class Rejects:
             self._broken = True
             cls = InputError if isinstance(error, _LASTING) else SourceUnavailableError
             where = without_connection(str(self._file))
-            raise cls(f"rejects_path: {where} cannot be written: {excerpt(str(error))}") from error
+            raise cls(f"rejects_path: {where} cannot be written: {said_of(self._file, error)}") from None
 
     def error(self, read_count: int) -> RowsRejectedError:
         """The error that names the first rejected rows and the totals."""
@@ -122,7 +121,7 @@ def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[s
     if not isinstance(entity, Mapping):
         raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
         return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
-    earlier = entity.get(REJECT)  # of a row that was not mended
+    earlier = entity.get(REJECT)  # of a row that was not fixed
     was = earlier.get(ALTERED) if isinstance(earlier, Mapping) else None
     altered = dict.fromkeys(map(name_of, was if isinstance(was, list) else [was] if was else []))
     row = {}

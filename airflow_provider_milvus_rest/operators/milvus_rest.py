@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,8 @@ from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import RETRY_BUDGET
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
-from airflow_provider_milvus_rest.rows.files import FORMATS, File, Files, find_files, without_connection
+from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
+from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.readers import FileRows
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 
 _MAX_NAME_BYTES = 245
 """Of a file's name, without the suffix; file systems take 255."""
-_READ: dict[int, Iterator[Any]] = {}
-"""Iterators that were read from, kept so that no other one gets its id. Airflow runs each try on a copy of the task."""
+_READ: dict[int, tuple[Any, list[Any]]] = {}
+"""What can be read only once and was, with what came out of it if that is paths. It is kept so that nothing else gets
+its id; Airflow runs each try on a copy of the task."""
 
 
 class MilvusRestUpsertOperator(BaseOperator):
@@ -79,7 +81,7 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
     :param rejects_path: with ``"skip"``: a folder for a file of rejected rows of each try of a task, local or a URI,
         which may name the storage's connection (``s3://conn_id@bucket/rejects``).
-        Its path is the output ``rejects_path``; mend the rows and give it as ``files``. (templated)
+        Its path is the output ``rejects_path``; fix the rows and pass it as ``files``. (templated)
     :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
     :param resume: whether Airflow's own retry of the task skips the rows that the try before it has stored, where that
         is sure (Airflow 3.3 and later).
@@ -138,7 +140,7 @@ class MilvusRestUpsertOperator(BaseOperator):
             check_reject_options(on_reject, max_rejects, rejects_path)
         self.collection_name = collection_name
         self.entities = entities
-        self.files = files
+        self.files = _as_paths(files)
         self.file_format = file_format
         self.source_conn_id = source_conn_id
         self.field_map = field_map
@@ -150,7 +152,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.retry_budget = retry_budget
         self.on_reject = on_reject
         self.max_rejects = max_rejects
-        self.rejects_path = rejects_path
+        self.rejects_path = _as_paths(rejects_path)
         self.return_ids = return_ids
         self.resume = resume
         self.milvus_rest_conn_id = milvus_rest_conn_id
@@ -264,13 +266,18 @@ class MilvusRestUpsertOperator(BaseOperator):
                         f"see it in .partial(). Give it in .expand(), or write {task.task_id} >> {self.task_id}."
                     )
         entities = self.entities.resolve(context) if _is_reference(self.entities) else self.entities
-        if isinstance(entities, Iterator) and not self._makes_entities:
-            if id(entities) in _READ:
+        for item in (
+            () if self._makes_entities else [entities, *(entities if isinstance(entities, (list, tuple)) else ())]
+        ):
+            # A table that does not know its length may stand for a stream.
+            if not isinstance(item, Iterator) and (isinstance(item, Sized) or not is_table(item)):
+                continue
+            if id(item) in _READ:
                 raise InputError(
-                    "entities is an iterator, from which an earlier try or another mapped task has read: give a list, "
-                    "files, or a function (@task.milvus_rest_upsert)"
+                    f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
+                    "task has read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
                 )
-            _READ[id(entities)] = entities
+            _READ[id(item)] = item, []
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
         return _iter_entities(entities, context)
@@ -284,13 +291,14 @@ class MilvusRestUpsertOperator(BaseOperator):
             path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
         except (ImportError, ValueError) as error:
             raise InputError(
-                f"rejects_path: no access to the storage of {without_connection(folder)}: {error}"
-            ) from error
+                f"rejects_path: cannot use the storage of {without_connection(folder)}: {said_of(folder, error)}"
+            ) from None
         ti = context.get("ti")
-        parts = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (self.task_id, uuid4().hex)
-        name = re.sub(r"[^\w.+-]", "_", "__".join(map(str, parts)))
-        if len(name.encode()) > _MAX_NAME_BYTES:
-            name = f"{name[:50]}__{fingerprint(name)}"
+        ids = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (self.task_id, uuid4().hex)
+        parts = list(map(str, ids))
+        name = re.sub(r"[^\w.+-]", "_", "__".join(parts))
+        if name.split("__") != parts or len(name.encode()) > _MAX_NAME_BYTES:  # others may have the same name
+            name = f"{name.encode()[: _MAX_NAME_BYTES - 18].decode(errors='ignore')}__{fingerprint(parts)[:16]}"
         return path / f"{name}.jsonl"
 
     def _push(self, context: Context, outputs: dict[str, Any]) -> None:
@@ -343,6 +351,20 @@ def _find_files(files: Files, source_conn_id: str | None, file_format: str | Non
 def _check_format(file_format: Any) -> None:
     if file_format is not None and file_format not in FORMATS:
         raise InputError(f"file_format must be one of {', '.join(FORMATS)}, not {file_format!r:.60}")
+
+
+def _as_paths(paths: Any) -> Any:
+    """Paths as Airflow renders them, which are texts, and as several tasks can read them, which is a list."""
+    if type(paths) in LOCAL:
+        return str(paths)
+    if id(paths) in _READ:
+        return _READ[id(paths)][1]
+    if not isinstance(paths, (list, tuple, Iterator)):
+        return paths
+    texts = [_as_paths(path) for path in paths]
+    if isinstance(paths, Iterator):
+        _READ[id(paths)] = paths, texts
+    return texts
 
 
 def _is_reference(value: Any) -> bool:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from airflow_provider_milvus_rest.exceptions import InputError, excerpt
-from airflow_provider_milvus_rest.rows.files import File
-from airflow_provider_milvus_rest.rows.source import REJECT, Columns, Row, Watch, columns_of
+from airflow_provider_milvus_rest.exceptions import InputError, excerpt, shown
+from airflow_provider_milvus_rest.rows.files import File, OpenFile, reading
+from airflow_provider_milvus_rest.rows.source import REJECT, Columns, Row, columns_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 _ROWS = 512
 """Rows that are decoded at a time."""
 _BUFFER_BYTES = 2**20
+_EXACT = ("arrow.bool8", "arrow.uuid", "arrow.json")
+"""Extension types of which ``to_pylist`` gives the values themselves: a bool, a UUID, a text."""
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
@@ -35,63 +36,73 @@ def is_table(value: Any) -> bool:
 def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
     """The rows of whatever :func:`is_table`.
 
-    :raises InputError: it has no columns, or some that Arrow has no type for.
+    :raises InputError: it has no columns, or some that Arrow has no type for, or that cannot be stored exactly.
     """
     pa = _pyarrow()
     try:
-        if hasattr(table, "__arrow_c_stream__"):
-            batches: Any = pa.RecordBatchReader.from_stream(table)
+        if isinstance(table, pa.Table):  # the interface loses the types in dictionaries
+            batches: Any = table.to_batches()
+        elif hasattr(table, "__arrow_c_stream__"):
+            batches = pa.RecordBatchReader.from_stream(table)
         else:
             batches = [pa.record_batch(table)]
         yield from _entities(batches, columns)
-    except (pa.ArrowException, TypeError) as error:
-        raise InputError(f"no rows come out of this {type(table).__name__}: {excerpt(str(error))}") from None
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        kind = type(table).__name__
+        raise InputError(f"this {kind} cannot be read as an Arrow table: {excerpt(str(error))}") from None
 
 
-def read_parquet(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
+def read_parquet(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """The rows of a Parquet file, or of the row groups that its part names."""
-    with _reading("Parquet", file) as stream:
-        import pyarrow.parquet as pq
-
-        source = pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        sizes = [source.metadata.row_group(group).num_rows for group in range(source.metadata.num_row_groups)]
-        groups = range(len(sizes))[file.part.start : file.part.end]
-        number = first = sum(sizes[: groups.start])
-        total = sum(sizes[group] for group in groups)
-        watch(lambda: (number - first) / total)
-        # Its own threads would read ahead, and hold what they read.
-        batches = source.iter_batches(_ROWS, row_groups=groups, use_threads=False)
-        for entity in _entities(batches, columns):
-            yield Row(f"{file.name}#{number}", entity)
-            number += 1
+    source, every_group = _parquet(file)
+    sizes = [group.num_rows for group in every_group]
+    part = file.file.part
+    if part.end is not None and part.end > len(sizes):
+        reason = f"the file has {len(sizes)} row groups, but this part of it ends at {part.end}"
+        raise InputError(reason, position=file.name)
+    groups = range(len(sizes))[part.start : part.end]
+    number = first = sum(sizes[: groups.start])
+    total = sum(sizes[group] for group in groups)
+    file.share = lambda: (number - first) / total
+    # Its own threads would read ahead, and hold what they read.
+    batches = source.iter_batches(_ROWS, row_groups=groups, use_threads=False)
+    for entity in _entities(batches, columns, file.name):
+        yield Row(f"{file.name}#{number}", entity)
+        number += 1
 
 
 def row_group_bytes(file: File) -> list[int]:
     """The sizes of a Parquet file's row groups."""
-    with _reading("Parquet", file) as stream:
-        import pyarrow.parquet as pq
-
-        metadata = pq.ParquetFile(stream).metadata
-        groups = map(metadata.row_group, range(metadata.num_row_groups))
+    with reading(file) as opened:
         return [
-            sum(group.column(column).total_compressed_size for column in range(group.num_columns)) for group in groups
+            sum(group.column(column).total_compressed_size for column in range(group.num_columns))
+            for group in _parquet(opened)[1]
         ]
 
 
-def read_arrow(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
+def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
+    """A Parquet file, and what it says of its row groups."""
+    _pyarrow()
+    import pyarrow.parquet as pq
+
+    source = pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    return source, list(map(source.metadata.row_group, range(source.metadata.num_row_groups)))
+
+
+def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """The rows of an Arrow IPC file (Feather 2) or stream, of which a record batch at a time is in memory."""
     pa = _pyarrow()
-    with _reading("Arrow", file) as stream:
-        is_file = stream.read(6) == b"ARROW1"
-        stream.seek(0)
-        if is_file:
-            reader = pa.ipc.open_file(stream)
-            batches: Any = map(reader.get_batch, range(reader.num_record_batches))
-        else:
-            batches = pa.ipc.open_stream(stream)
-        watch(lambda: stream.tell() / file.length())
-        for number, entity in enumerate(_entities(map(_valid, batches), columns)):
-            yield Row(f"{file.name}#{number}", entity)
+    is_file = file.stream.read(6) == b"ARROW1"
+    file.stream.seek(0)
+    if is_file:
+        reader = pa.ipc.open_file(file.stream)
+        batches: Any = map(reader.get_batch, range(reader.num_record_batches))
+    else:
+        batches = pa.ipc.open_stream(file.stream)
+    for number, entity in enumerate(_entities(map(_valid, batches), columns, file.name)):
+        yield Row(f"{file.name}#{number}", entity)
 
 
 def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -100,16 +111,18 @@ def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _entities(batches: Iterable[pa.RecordBatch], columns: Columns) -> Iterator[dict[str, Any]]:
+def _entities(
+    batches: Iterable[pa.RecordBatch], columns: Columns, position: str | None = None
+) -> Iterator[dict[str, Any]]:
     vectors = columns_of(columns, "FloatVector")
+    names: list[str] | None = None
     for whole in batches:
-        names = [name for name in whole.schema.names if name != REJECT and not _PANDAS_INDEX.fullmatch(name)]
-        if len(set(names)) < len(names):
-            raise InputError("two columns have one name")
-        dynamic = [name for name in names if name not in columns]
+        if names is None:
+            names = _names(whole.schema, columns, position)
+            dynamic = [name for name in names if name not in columns]
         for start in range(0, whole.num_rows, _ROWS):
             batch = whole.slice(start, _ROWS)
-            values = [_values(name, batch.column(name), name in vectors) for name in names]
+            values = [_values(name, batch.column(name), name in vectors, position) for name in names]
             for row in zip(*values, strict=True):
                 entity = dict(zip(names, row, strict=True))
                 for name in dynamic:
@@ -118,12 +131,53 @@ def _entities(batches: Iterable[pa.RecordBatch], columns: Columns) -> Iterator[d
                 yield entity
 
 
-def _values(name: str, array: pa.Array, is_vector: bool) -> Any:
+def _names(schema: pa.Schema, columns: Columns, position: str | None) -> list[str]:
+    """The columns to read.
+
+    :raises InputError: two have one name, or one is of a type whose values mean something else than what is in it.
+    """
+    fields = [field for field in schema if field.name != REJECT and not _PANDAS_INDEX.fullmatch(field.name)]
+    if len({field.name for field in fields}) < len(fields):
+        raise InputError("two columns have one name", position=position)
+    names = []
+    for field in fields:
+        kind = _foreign(field)
+        if kind is None:
+            names.append(field.name)
+        elif columns.get(field.name, field) is not None:  # else field_map leaves it out
+            reason = (
+                f"column {shown(field.name, 255)} has the type {excerpt(kind)}, whose stored form is not its value: "
+                "convert the column to numbers, texts or lists, or leave it out with field_map"
+            )
+            raise InputError(reason, position=position)
+    return names
+
+
+def _foreign(field: pa.Field) -> str | None:
+    """The name of the first type in a column that is more than its storage, unless its values are exact."""
+    pa = _pyarrow()
+    kind = field.type
+    if isinstance(kind, pa.BaseExtensionType):
+        name = kind.extension_name
+        flat = name == "arrow.fixed_shape_tensor" and len(kind.shape) == 1
+        return None if flat or name in _EXACT else str(kind)
+    unregistered: bytes | None = (field.metadata or {}).get(b"ARROW:extension:name")
+    if unregistered:
+        return unregistered.decode(errors="replace")
+    if pa.types.is_interval(kind):
+        return str(kind)
+    inner = [kind.field(index) for index in range(kind.num_fields)]
+    if pa.types.is_dictionary(kind):
+        inner = [pa.field("", kind.value_type)]
+    return next((name for name in map(_foreign, inner) if name), None)
+
+
+def _values(name: str, array: pa.Array, is_vector: bool, position: str | None) -> Any:
     """The values of a column, one for each row; a vector as an array, if it has no nulls."""
     pa = _pyarrow()
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
     kind = array.type
+    if isinstance(kind, pa.BaseExtensionType) and pa.types.is_fixed_size_list(kind.storage_type):  # a tensor
+        array, kind = array.storage, kind.storage_type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if is_vector and lists and not array.null_count:
         numbers = array.flatten()
@@ -136,23 +190,8 @@ def _values(name: str, array: pa.Array, is_vector: bool) -> Any:
     try:
         return array.to_pylist(maps_as_pydicts="strict")
     except (ValueError, KeyError, OverflowError) as error:  # a date out of range, a key twice, no UTF-8, …
-        raise InputError(f"column {name!r} holds what Python has no value for: {excerpt(str(error))}") from None
-
-
-@contextmanager
-def _reading(kind: str, file: File) -> Iterator[BinaryIO]:
-    """The file's content, with the errors that say what is wrong with it."""
-    pa = _pyarrow()
-    if file.compression:
-        raise InputError(f"{kind} files are not read from inside of a .{file.compression}", position=file.name)
-    stream, _ = file.open()
-    with stream:
-        try:
-            yield stream
-        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the storage's, not Arrow's
-            raise InputError(f"not {kind}, or damaged: {excerpt(str(error))}", position=file.name) from None
+        reason = f"column {shown(name, 255)} has a value that Python does not have: {excerpt(str(error))}"
+        raise InputError(reason, position=position) from None
 
 
 def _pyarrow() -> Any:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
-from airflow_provider_milvus_rest.rows.files import File
-from airflow_provider_milvus_rest.rows.json_rows import JsonParser, reason_of
+from airflow_provider_milvus_rest.rows.files import OpenFile
+from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from airflow_provider_milvus_rest.rows.source import OCTETS, REJECT, Columns, Row, Watch
+from airflow_provider_milvus_rest.rows.source import OCTETS, REJECT, Columns, Row, most_values
 
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -24,12 +24,11 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
-def read_csv(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
+def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """The rows after the first."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL_CHARS))
-    stream, raw = file.open()
-    with raw, io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        watch(lambda: raw.tell() / file.length())
+    text = io.TextIOWrapper(file.stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
         records = csv.reader(_lines(text, file), strict=True)
         names = _next(records, file)
         if names is None:
@@ -46,6 +45,7 @@ def read_csv(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
             if not cells:
                 continue  # a blank line
             if len(cells) != len(names):
+                file.check(cheaply=True)
                 reason = f"{len(cells)} cells, but the first row names {len(names)} columns"
                 yield Row(position, ",".join(cells)[:1000], RowError(reason, position=position))
                 continue
@@ -54,13 +54,16 @@ def read_csv(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
                 for name, cell, convert in zip(names, cells, converters, strict=True):
                     entity[name] = convert(cell)
             except ValueError as reason:
+                file.check(cheaply=True)
                 entity = dict(zip(names, cells, strict=True))
                 error = RowError(str(reason), position=position, field=name)
             entity.pop(REJECT, None)
             yield Row(position, entity, error)
+    finally:
+        text.detach()  # else the stream would be closed with it
 
 
-def _lines(text: TextIO, file: File) -> Iterator[str]:
+def _lines(text: TextIO, file: OpenFile) -> Iterator[str]:
     number = 0
     while line := text.readline(MAX_CELL_CHARS + 1):
         number += 1
@@ -69,7 +72,7 @@ def _lines(text: TextIO, file: File) -> Iterator[str]:
         yield line
 
 
-def _next(records: Any, file: File) -> list[str] | None:
+def _next(records: Any, file: OpenFile) -> list[str] | None:
     line = records.line_num + 1
     try:
         return next(records, None)
@@ -81,6 +84,7 @@ def _next(records: Any, file: File) -> list[str] | None:
 def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
     kind = field.type if field else "VarChar"
     parser = JsonParser()
+    most = most_values(field)
 
     def integer(cell: str) -> Any:
         return int(cell) if _INTEGER.fullmatch(cell) and len(cell) < 100 else cell or None
@@ -93,6 +97,8 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
 
     def parsed(parse: Callable[[bytes], Any]) -> Callable[[str], Any]:
         def convert(cell: str) -> Any:
+            if len(cell) > most:
+                check_count(cell.encode(errors="replace"), most)
             try:
                 return parse(cell.encode()) if cell else None
             except ValueError as error:

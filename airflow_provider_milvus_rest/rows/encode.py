@@ -49,12 +49,12 @@ class RowEncoder:
                 members[field.name] = _member(field, _check_of(field, schema))
         make: Any = TypedDict  # at run time, of names that may be no identifiers
         row = with_config(ConfigDict(extra="ignore", hide_input_in_errors=True))(make("Row", members))
-        self.columns = {
+        self.columns: dict[str, FieldSchema | None] = {
             self._unmap.get(field.name, field.name): field
             for field in schema.fields_
             if field.name in self._unmap or field.name not in self._map
-        }
-        """The fields by the names that the rows have for them."""
+        } | {name: None for name, field in self._map.items() if field is None}
+        """The fields by the names that the rows have for them, and None for what is left out."""
         self._validate = TypeAdapter(row).validator.validate_python
 
     def encode(self, entity: Any, position: str | None = None) -> tuple[Key, bytes]:

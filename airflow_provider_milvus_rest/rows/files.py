@@ -2,27 +2,39 @@
 
 Remote paths are Airflow ``ObjectStoragePath`` objects. Nothing of Airflow is imported here: whoever calls hands in
 the function that makes them.
+
+What a file is, is fixed when it is found: :attr:`File.version`. It must be the same after its last row was read.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
-import re
-from collections.abc import Callable, Iterable, Mapping
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PosixPath, WindowsPath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from fsspec.utils import infer_compression
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, SourceUnavailableError, excerpt
+from airflow_provider_milvus_rest.exceptions import (
+    InputError,
+    MilvusRestError,
+    SourceChangedError,
+    SourceNotFoundError,
+    SourceUnavailableError,
+    excerpt,
+)
+from airflow_provider_milvus_rest.rows.names import said_of, without_connection
+from airflow_provider_milvus_rest.rows.streams import OPENERS, open_streams, storage
 
 Files = str | Path | Mapping[str, Any] | Iterable["str | Path | Mapping[str, Any]"]
 """A path, a glob, a folder, a :class:`Part` as a dict, or an iterable of them; a str with ``://`` is a URI."""
+Version = dict[str, int | str]
+"""A file's size, and its time of change or the storage's tag; nothing for a pipe."""
 FORMATS = {
     "jsonl": (".jsonl", ".ndjson"),
     "json": (".json",),
@@ -33,31 +45,27 @@ FORMATS = {
 """What ``file_format`` may be, and the suffixes that say it."""
 _FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 _UNITS = {"jsonl": "bytes", "parquet": "row_groups"}
-_BUFFER_BYTES = 2**20
-"""Lines of embeddings do not fit into Python's own buffer of 8 KiB, through which reading one takes 8 times as long."""
+_TAGS = ("etag", "generation", "mtime", "modified", "last_modified", "lastmodified", "modificationtime", "created")
+"""What storages call that which changes with a file, in lower case, the best first."""
 _MAGIC = frozenset("*?[")
-_CONNECTION = re.compile(r"(?<=://)[^/@]*@")
-
-
-def without_connection(path: str) -> str:
-    """A path or URI without the connection or the credentials in it."""
-    return _CONNECTION.sub("", path)
+LOCAL = (PosixPath, WindowsPath)
+"""Airflow 2's ``ObjectStoragePath`` is a ``pathlib.Path`` too, but none of these."""
 
 
 class Part(BaseModel):
     """A file, or what of it one task is to read: bytes ``start`` to ``end``, or row groups ``start`` to ``end``.
 
-    A line belongs to the range in which it begins. ``size`` is the file's in bytes: a file that has another one is
-    not read, since the ranges of the other tasks would not fit either.
+    A line belongs to the range in which it begins. ``version`` is the file's: one that has another by now is not read,
+    since the ranges of the other tasks would not fit either.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: StrictStr = Field(min_length=1)
-    size: StrictInt | None = None
     unit: str = Field("bytes", pattern="^(bytes|row_groups)$")
     start: StrictInt = Field(0, ge=0)
     end: StrictInt | None = None
+    version: dict[str, StrictInt | StrictStr] = Field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -65,57 +73,10 @@ class Part(BaseModel):
         return not self.start and self.end is None
 
 
-_LOCAL = (PosixPath, WindowsPath)
-"""Airflow 2's ``ObjectStoragePath`` is a ``pathlib.Path`` too, but none of these."""
-
-
-class _Streams(io.RawIOBase):
-    """Streams of bz2 or xz, one after the other, all of them whole: Python's own readers take no notice of a damaged
-    one behind a good one.
-    """
-
-    def __init__(self, raw: BinaryIO, make: Callable[[], Any]) -> None:
-        self._raw = raw
-        self._make = make
-        self._decoder: Any = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = b""
-        while not data:
-            rest = b""
-            if self._decoder is None or self._decoder.eof:
-                rest = self._decoder.unused_data if self._decoder else b""
-                rest = (rest or self._raw.read(_BUFFER_BYTES)).lstrip(b"\0")  # xz may be padded
-                if not rest:
-                    return 0
-                self._decoder = self._make()
-            elif self._decoder.needs_input and not (rest := self._raw.read(_BUFFER_BYTES)):
-                raise EOFError("the file is cut short")
-            data = self._decoder.decompress(rest, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _xz(raw: BinaryIO) -> io.RawIOBase:
-    return _Streams(raw, lzma.LZMADecompressor)
-
-
-# zstandard's reader takes a file that is cut short for a whole one, and of a zip fsspec reads the first member alone.
-_OPENERS: dict[str | None, Callable[[BinaryIO], Any]] = {
-    "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
-    "bz2": lambda raw: _Streams(raw, bz2.BZ2Decompressor),
-    "xz": _xz,
-    "lzma": _xz,
-}
-
-
 @dataclass(frozen=True)
 class File:
-    """One file to read. ``name`` is its path or URI without connection or credentials; ``format`` is one of
-    :data:`FORMATS`, or None if the suffix says none; ``compression`` is fsspec's name for how it is compressed.
+    """One file to read. ``name`` is its path or URI as it may be printed; ``format`` is one of :data:`FORMATS`, or None
+    if the suffix says none; ``compression`` is fsspec's name for how it is compressed.
     """
 
     path: Any
@@ -128,44 +89,100 @@ class File:
     def of(cls, path: Any, file_format: str | None = None, part: Part | None = None) -> File:
         """The file at a ``pathlib.Path`` or an ``ObjectStoragePath``."""
         compression = infer_compression(path.name)
-        if compression not in _OPENERS:
+        if compression not in OPENERS:
             compression = None
         plain = path.name.rpartition(".")[0] if compression else path.name
         found = file_format or _FORMAT_OF.get(Path(plain).suffix.lower())
-        return cls(path, without_connection(str(path)), found, compression, part or Part(path=str(path)))
+        # Not validated: the name may not be UTF-8.
+        part = part or Part.model_construct(path=str(path))
+        return cls(path, without_connection(str(path)), found, compression, part)
 
     @property
     def unit(self) -> str | None:
-        """In what it can be parted; None if it cannot."""
+        """In what it can be cut; None if it cannot."""
         return None if self.compression else _UNITS.get(self.format or "")
 
-    def open(self) -> tuple[BinaryIO, BinaryIO]:
-        """The content, uncompressed, and the stream below it, whose ``tell()`` says how much of the file was read."""
-        if isinstance(self.path, _LOCAL):
-            raw: Any = self.path.open("rb", buffering=_BUFFER_BYTES)
-        else:
-            raw = io.BufferedReader(self.path.open("rb"), _BUFFER_BYTES)
-        if not self.compression:
-            return raw, raw
-        return cast("BinaryIO", io.BufferedReader(_OPENERS[self.compression](raw), _BUFFER_BYTES)), raw
+    @cached_property
+    def version(self) -> Version:
+        """What it was when it was found."""
+        return self.look()
 
+    def look(self, stream: BinaryIO | None = None) -> Version:
+        """What it is, as the storage has said when it listed the folder; what an open one is by now."""
+        with storage(self.path):
+            if isinstance(self.path, LOCAL):
+                status = os.stat(stream.fileno() if stream else self.path)
+                return {"size": status.st_size, "mtime": status.st_mtime_ns} if stat.S_ISREG(status.st_mode) else {}
+            if stream:
+                self.path.fs.invalidate_cache()
+            found = {str(name).lower(): value for name, value in self.path.fs.info(self.path.path).items()}
+        tags = [name for name in _TAGS if found.get(name) is not None]
+        return {"size": found.get("size") or 0} | {name: str(found[name]).strip('"') for name in tags[:1]}
+
+    @property
     def size(self) -> int:
         """Bytes of the file, as they are stored."""
-        return cast("int", self.path.stat().st_size)
+        return int(self.version.get("size", 0))
 
-    def version(self) -> list[Any] | None:
-        """Changes when the file does: size and time of change, or a storage's checksum; None if there is none."""
-        if isinstance(self.path, _LOCAL):
-            status = self.path.stat()
-            return [status.st_size, status.st_mtime_ns]
-        checksum = getattr(self.path, "checksum", None)
-        return [self.size(), str(checksum())] if checksum else None
-
+    @property
     def length(self) -> int:
         """Bytes of the part that is to be read; of row groups, those of the whole file."""
         if self.part.unit == "row_groups":
-            return self.size()
-        return (self.size() if self.part.end is None else self.part.end) - self.part.start
+            return self.size
+        return (self.size if self.part.end is None else self.part.end) - self.part.start
+
+
+def _change(before: Version, now: Version) -> str | None:
+    """How a file is not what it was; None if it is. What one of the two looks does not know is not compared."""
+    changed = (f"its {name} was {was}, and is {now[name]}" for name, was in before.items() if was != now.get(name, was))
+    return next(changed, None)
+
+
+class OpenFile:
+    """A file that is being read: ``stream`` is its content, and ``share()`` how much was read of it, from 0 to 1."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.name = file.name
+        self._local = isinstance(file.path, LOCAL)
+        self.raw, self.stream = open_streams(file.path, file.compression, **({"buffering": 0} if self._local else {}))
+        self.share: Callable[[], float] = lambda: (self.raw.tell() - file.part.start) / file.length
+
+    def check(self, *, cheaply: bool = False) -> None:
+        """See that the file is what it was when it was found.
+
+        :param cheaply: not if that takes a request: the look after the last row sees the change too.
+        :raises SourceChangedError: it is not.
+        """
+        if cheaply and not self._local:
+            return
+        if change := _change(self.file.version, self.file.look(self.raw)):
+            raise SourceChangedError(f"has changed while it was read: {change}", position=self.name)
+
+
+@contextmanager
+def reading(file: File) -> Iterator[OpenFile]:
+    """A file, open, which is the same at the end as when it was found.
+
+    :raises SourceChangedError: it is not.
+    :raises SourceUnavailableError: the storage fails.
+    :raises InputError: the content is damaged.
+    """
+    opened = OpenFile(file)
+    with opened.raw, opened.stream:
+        try:
+            opened.check(cheaply=True)
+            yield opened
+            opened.check()
+        except (SourceChangedError, MemoryError):
+            raise
+        except Exception as error:
+            with suppress(SourceUnavailableError):
+                opened.check()  # a change is what explains the error
+            if isinstance(error, MilvusRestError):
+                raise
+            what = f"damaged {file.compression}" if file.compression else f"not {file.format}, or damaged"
+            raise InputError(f"{what}: {excerpt(str(error))}", position=file.name) from error
 
 
 def find_files(files: Files, remote: Callable[[str], Any] | None = None, file_format: str | None = None) -> list[File]:
@@ -179,14 +196,14 @@ def find_files(files: Files, remote: Callable[[str], Any] | None = None, file_fo
     :param file_format: what all of them are, whatever their suffixes say; one of :data:`FORMATS`.
     :raises SourceNotFoundError: a path does not exist, or a glob or folder holds no file to read.
     :raises SourceUnavailableError: the storage does not answer, or refuses.
-    :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, a file that is no
-        longer what it was when it was parted, or no path at all.
+    :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, a file that has
+        changed since the shards were planned, or no path at all.
     """
     if isinstance(files, bytes) or not (isinstance(files, Iterable) or hasattr(files, "open")):
         raise InputError(f"files must be a path, a glob, a folder or a list of them, not {type(files).__name__}")
     items: Iterable[Any] = [files] if isinstance(files, (str, Mapping)) or hasattr(files, "open") else files
     found = [file for item in items for file in _find(item, remote, file_format)]
-    return list({(str(file.path), file.part): file for file in found}.values())
+    return list({(str(file.path), file.part.start, file.part.end): file for file in found}.values())
 
 
 def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | None) -> list[File]:
@@ -200,39 +217,49 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
     def path_of(text: str) -> Any:
         return remote(text) if remote and "://" in text else Path(text)
 
-    try:
-        path = path_of(text) if isinstance(text, str) else text
-        if part and path.is_file():
-            found, missing = [File.of(path, file_format, part)], ""
-            if not part.is_whole and part.unit != found[0].unit:
-                raise InputError(f"{name} cannot be read in {part.unit}")
-            if part.size not in (None, size := found[0].size()):
-                raise InputError(f"{name} has {size} bytes, but had {part.size} when it was parted: plan it anew")
-        elif path.is_dir():
-            children = (File.of(child, file_format) for child in path.iterdir() if child.name[0] != ".")
-            found = [file for file in children if file.format and file.path.is_file()]
-            missing = f"the folder {name} holds no file that ends in {readable}"
-        elif path.exists():
-            found, missing = [File.of(path, file_format)], ""
-        elif _MAGIC & set(str(text)) and not part:
-            folder, pattern = _split_glob(str(text))
-            found = [File.of(match, file_format) for match in path_of(folder).glob(pattern) if match.is_file()]
-            missing = f"no file matches {name}"
-        else:
-            found, missing = [], f"no such file: {name}"
-    except InputError:
-        raise
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{name}: no access to this storage: {error}") from error
-    except Exception as error:  # whatever the storage's client raises
-        raise SourceUnavailableError(f"{name}: {type(error).__name__}: {excerpt(str(error))}") from error
+    with storage(text):
+        try:
+            path = path_of(text) if isinstance(text, str) else text
+            if hasattr(path, "fs"):
+                path.fs.invalidate_cache()
+            if part and path.is_file():
+                found, missing = [File.of(path, file_format, part)], ""
+            elif path.is_dir():
+                children = (File.of(child, file_format) for child in path.iterdir() if child.name[0] != ".")
+                found = [file for file in children if file.format and file.path.is_file()]
+                missing = f"the folder {name} has no file that ends in {readable}"
+            elif path.exists():
+                found, missing = [File.of(path, file_format)], ""
+            elif _MAGIC & set(str(text)) and not part:
+                folder, pattern = _split_glob(str(text))
+                found = [File.of(match, file_format) for match in path_of(folder).glob(pattern) if match.is_file()]
+                missing = f"no file matches {name}"
+            else:
+                found, missing = [], f"no such file: {name}"
+        except (ImportError, ValueError) as error:
+            raise InputError(f"{name}: cannot use this storage: {said_of(text, error)}") from None
     if not found:
         here = "" if "://" in name else f" (seen from {Path.cwd()} on this worker)"
         raise SourceNotFoundError(missing + here)
     for file in found:
-        if not file.format:
-            raise InputError(f"{file.name}: the suffix is not one of {readable}: rename it, or give file_format")
+        _check(file)
     return sorted(found, key=lambda file: file.name)
+
+
+def _check(file: File) -> None:
+    """Refuse what cannot be read, and fix what the file is."""
+    if not file.format:
+        raise InputError(
+            f"{file.name}: the suffix is not one of {', '.join(_FORMAT_OF)}: rename it, or set file_format"
+        )
+    if file.compression and file.format in ("parquet", "arrow"):
+        raise InputError(
+            f"{file.format} files cannot be read when compressed with {file.compression}", position=file.name
+        )
+    if not file.part.is_whole and file.part.unit != file.unit:
+        raise InputError(f"{file.name} cannot be read in {file.part.unit}")
+    if change := _change(file.part.version, file.version):
+        raise InputError(f"{file.name} has changed since the shards were planned ({change}): run plan_shards again")
 
 
 def _part(item: Mapping[str, Any]) -> Part:

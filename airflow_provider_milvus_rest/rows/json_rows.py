@@ -17,8 +17,8 @@ import orjson
 import simdjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
-from airflow_provider_milvus_rest.rows.files import File
-from airflow_provider_milvus_rest.rows.source import Columns, Row, Watch, columns_of, row_of
+from airflow_provider_milvus_rest.rows.files import OpenFile
+from airflow_provider_milvus_rest.rows.source import Columns, Row, columns_of, most_values, row_of
 
 MAX_LINE_BYTES = 32 * 2**20
 """No row of Milvus is as long, and simdjson's arrays must stay below 2^24 elements."""
@@ -116,40 +116,53 @@ def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
     return b"\\u005" not in text and text.count(b"[") == buffers + orjson.dumps(others).count(b"[")
 
 
-def read_lines(file: File, columns: Columns, watch: Watch) -> Iterator[Row]:
-    """JSON Lines: one object a line; blank lines are passed over."""
+def check_count(text: bytes, most: float) -> None:
+    """Refuse, before it is parsed, what would become many times its size in Python's objects and fit no row at all.
+
+    :raises ValueError: it has more brackets, braces and commas than ``most``.
+    """
+    count = text.count(b"[") + text.count(b"{") + text.count(b",")
+    if count > most:
+        raise ValueError(f"has {count} brackets, braces and commas, which is more than fit there ({most})")
+
+
+def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
+    """JSON Lines: one object a line; blank lines are skipped."""
     vectors = columns_of(columns, "FloatVector")
+    most = most_values(*columns.values())
     parser = JsonParser()
-    for position, line in _lines(file, watch):
+    for position, line in _lines(file):
         if len(line) > MAX_LINE_BYTES:
             reason = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
             yield Row(position, line[:1000], RowError(reason, position=position))
         elif not line.isspace():
             try:
+                if len(line) > most:
+                    check_count(line, most)
                 entity = parser.entity(line, vectors)
             except ValueError as error:
+                file.check(cheaply=True)
                 text = line.rstrip(b"\r\n")
                 yield Row(position, text, RowError(f"not JSON: {reason_of(error)}", position=position))
             else:
                 yield row_of(position, entity)
 
 
-def _lines(file: File, watch: Watch) -> Iterator[tuple[str, bytes]]:
+def _lines(file: OpenFile) -> Iterator[tuple[str, bytes]]:
     """The lines of a file, or those that begin in the part of it, at most one byte too long each."""
-    stream, raw = file.open()
-    part = file.part
-    with raw, stream:
-        watch(lambda: (raw.tell() - part.start) / file.length())
-        if part.start:
-            stream.seek(part.start - 1)
-            _skip_line(stream)  # which the part before this one reads
-        number, offset = 0, stream.tell() if part.start else 0
-        while (part.end is None or offset < part.end) and (line := stream.readline(MAX_LINE_BYTES + 1)):
-            number += 1
-            yield (f"{file.name}:{number}" if part.is_whole else f"{file.name}@{offset}"), line
-            offset += len(line)
-            if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-                offset += _skip_line(stream)
+    stream, part = file.stream, file.file.part
+    if part.start:
+        stream.seek(part.start - 1)
+        _skip_line(stream)  # which the part before this one reads
+    number, offset = 0, stream.tell() if part.start else 0
+    while (part.end is None or offset < part.end) and (line := stream.readline(MAX_LINE_BYTES + 1)):
+        number += 1
+        yield (f"{file.name}:{number}" if part.is_whole else f"{file.name}@{offset}"), line
+        offset += len(line)
+        if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            offset += _skip_line(stream)
+    if part.end is not None and offset < part.end:
+        raise InputError(f"the file ends at byte {offset}, but this part of it at {part.end}", position=file.name)
 
 
 def _skip_line(stream: Any) -> int:
@@ -162,11 +175,9 @@ def _skip_line(stream: Any) -> int:
     return skipped
 
 
-def read_document(file: File, _columns: Columns, watch: Watch) -> Iterator[Row]:
+def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     """One JSON document, read whole: an array of objects, or one object. An empty file has no rows."""
-    stream, raw = file.open()
-    with raw, stream:
-        text = stream.read(MAX_DOCUMENT_BYTES + 1)
+    text = file.stream.read(MAX_DOCUMENT_BYTES + 1)
     if len(text) > MAX_DOCUMENT_BYTES:
         raise InputError(
             f"a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB, which would be read whole into memory: "
@@ -188,7 +199,7 @@ def read_document(file: File, _columns: Columns, watch: Watch) -> Iterator[Row]:
         yield row_of(f"{file.name}[0]", document)
     elif isinstance(document, list):
         index = 0
-        watch(lambda: index / len(document))
+        file.share = lambda: index / len(document)
         for index, entity in enumerate(document):
             yield row_of(f"{file.name}[{index}]", entity)
     else:

@@ -379,8 +379,8 @@ def test_pandas() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (pa.array([1, 2]), "no rows come out of this Int64Array"),
-        (pd.DataFrame({"id": [1, "x", 2.5]}), "no rows come out of this DataFrame"),
+        (pa.array([1, 2]), "this Int64Array cannot be read as an Arrow table"),
+        (pd.DataFrame({"id": [1, "x", 2.5]}), "this DataFrame cannot be read as an Arrow table"),
         (pa.table([[1], [2]], names=["id", "id"]), "two columns have one name"),
     ],
 )
@@ -400,10 +400,12 @@ def test_damaged_files(tmp_path: Path, suffix: str) -> None:
     whole = path.read_bytes()
     for content in (b"", b"PAR1", b"ARROW1", whole[: len(whole) // 2], whole[:-1], b"x" * 100, gzip.compress(whole)):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=rf"a\.{suffix}: not (Parquet|Arrow), or damaged"):
+        with pytest.raises(InputError, match=rf"a\.{suffix}: not (parquet|arrow), or damaged"):
             read(path, VECTOR_ONLY)
     (tmp_path / f"b.{suffix}.gz").write_bytes(gzip.compress(whole))
-    with pytest.raises(InputError, match=r"not read from inside of a \.gzip"):
+    with pytest.raises(
+        InputError, match=rf"b\.{suffix}\.gz: (parquet|arrow) files cannot be read when compressed with gzip"
+    ):
         read(tmp_path / f"b.{suffix}.gz")
 
 
@@ -470,7 +472,10 @@ def test_a_file_that_has_changed_is_not_read_in_parts(tmp_path: Path) -> None:
     path.write_bytes(b'{"id": 1}\n' * 100)
     shard, *_ = plan_shards(path, 500)
     path.write_bytes(b'{"id": 1}\n' * 101)
-    with pytest.raises(InputError, match="has 1010 bytes, but had 1000 when it was parted: plan it anew"):
+    with pytest.raises(
+        InputError,
+        match=r"has changed since the shards were planned \(its size was 1000, and is 1010\): run plan_shards again",
+    ):
         find_files(shard)
 
 

@@ -232,7 +232,7 @@ def test_a_row_that_was_altered_is_refused_until_it_is_mended(server: ScriptedSe
     rejects.close()
     (line,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
     report = IngestReport()
-    with pytest.raises(e.RowsRejectedError, match="text is written here otherwise than it was given: put in"):
+    with pytest.raises(e.RowsRejectedError, match="text could not be written to JSON as it was: replace it"):
         run(server, FileRows(find_files(str(tmp_path / "rejects.jsonl"))), report)
     assert report.rejected_count == 1
     mended = json.loads(line) | {"text": "hello"}

@@ -1,0 +1,118 @@
+"""A file's bytes, uncompressed. What the storage's client raises is the storage's; all else proves damage."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from airflow_provider_milvus_rest.exceptions import MilvusRestError, SourceUnavailableError
+from airflow_provider_milvus_rest.rows.names import said_of, without_connection
+
+_BUFFER_BYTES = 2**20
+"""Lines of embeddings do not fit into Python's own buffer of 8 KiB, through which reading one takes 8 times as long."""
+
+
+@contextmanager
+def storage(path: Any) -> Iterator[None]:
+    """Whatever the storage's client raises, as one class, and without the credentials that a path or text may hold.
+
+    :raises SourceUnavailableError: instead.
+    """
+    try:
+        yield
+    except MilvusRestError:
+        raise
+    except Exception as error:
+        name = without_connection(str(path))
+        raise SourceUnavailableError(f"cannot be read: {said_of(path, error)}", position=name) from None
+
+
+class _Readable(io.RawIOBase):
+    def readable(self) -> bool:
+        return True
+
+
+class _Stored(_Readable):
+    """A file as it is stored, with errors that nobody can take for a decoder's."""
+
+    def __init__(self, path: Any, **options: Any) -> None:
+        self._path = path
+        with storage(path):
+            self._file = path.open("rb", **options)
+        self.seekable, self.fileno = self._file.seekable, self._file.fileno  # type: ignore[method-assign]
+
+    def readinto(self, buffer: Any) -> int:
+        with storage(self._path):
+            return self._file.readinto(buffer)  # type: ignore[no-any-return]
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with storage(self._path):
+            return self._file.seek(offset, whence)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+class _Streams(_Readable):
+    """Streams of bz2 or xz, one after the other, all of them whole: Python's own readers take no notice of a damaged
+    one behind a good one. Behind a stream of xz there may be NULs, in fours; behind one of bz2 nothing.
+    """
+
+    def __init__(self, raw: BinaryIO, make: Callable[[], Any], *, padded: bool) -> None:
+        self._raw = raw
+        self._make = make
+        self._padded = padded
+        self._decoder: Any = None
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            rest = b""
+            if self._decoder is None or self._decoder.eof:
+                rest = self._next_stream()
+                if not rest:
+                    return 0
+                self._decoder = self._make()
+            elif self._decoder.needs_input and not (rest := self._raw.read(_BUFFER_BYTES)):
+                raise EOFError("the file is cut short")
+            data = self._decoder.decompress(rest, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _next_stream(self) -> bytes:
+        """The first bytes of the next stream; none at the end of the file."""
+        rest = (self._decoder.unused_data if self._decoder else b"") or self._raw.read(_BUFFER_BYTES)
+        padding = 0
+        while self._padded and self._decoder and rest[:1] == b"\0":
+            found = rest.lstrip(b"\0")
+            padding += len(rest) - len(found)
+            rest = found or self._raw.read(_BUFFER_BYTES)
+        if padding % 4:
+            raise EOFError(f"{padding} bytes of padding, which must be a multiple of 4")
+        return rest
+
+
+def _xz(raw: BinaryIO) -> io.RawIOBase:
+    return _Streams(raw, lzma.LZMADecompressor, padded=True)
+
+
+# zstandard's reader takes a file that is cut short for a whole one, and of a zip fsspec reads the first member alone.
+OPENERS: dict[str | None, Callable[[BinaryIO], Any]] = {
+    "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
+    "bz2": lambda raw: _Streams(raw, bz2.BZ2Decompressor, padded=False),
+    "xz": _xz,
+    "lzma": _xz,
+}
+
+
+def open_streams(path: Any, compression: str | None, **options: Any) -> tuple[BinaryIO, BinaryIO]:
+    """A file as it is stored, and what it holds, uncompressed."""
+    raw = io.BufferedReader(_Stored(path, **options), _BUFFER_BYTES)
+    opener = OPENERS.get(compression)
+    return raw, io.BufferedReader(opener(raw), _BUFFER_BYTES) if opener else raw
