@@ -140,7 +140,8 @@ class RawServer:
 class ScriptedServer(LocalServer):
     """Answers each path with the next of its scripted replies, the last one again and again; keeps the requests.
 
-    A reply may be a function of the request. Out of the box it describes ``docs``, accepts every upsert and finds every key.
+    A reply may be a function of the request. Out of the box it describes ``docs``, accepts every upsert and finds each
+    key.
     """
 
     def __init__(self) -> None:

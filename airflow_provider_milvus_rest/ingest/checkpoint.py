@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from pydantic import BaseModel, NonNegativeInt, StrictInt, StrictStr, ValidationError
 
 from airflow_provider_milvus_rest.exceptions import MilvusRestError, StoppedError, excerpt
@@ -149,17 +148,3 @@ def _why_not(keys: list[Key], look_up: Callable[[list[Key]], set[Key]], sleep: C
 def fingerprint(*parts: Any) -> str:
     """One for equal parts, which JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def fingerprint_of_rows(rows: Any) -> str | None:
-    """One for equal lists of rows in memory; None of anything else, and if they hold what has no JSON."""
-    if not isinstance(rows, list):
-        return None
-    found = hashlib.sha256()
-    try:
-        for row in rows:
-            found.update(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY))
-            found.update(b"\n")
-    except TypeError:
-        return None
-    return found.hexdigest()

@@ -13,21 +13,21 @@ from uuid import uuid4
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
 
 from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
-from airflow_provider_milvus_rest.exceptions import InputError, excerpt
+from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.milvus_rest import (
     MilvusRestHook,
     check_field_map,
     check_reject_options,
     final_errors,
 )
-from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint, fingerprint, fingerprint_of_rows
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint, fingerprint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import RETRY_BUDGET
 from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
 from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
-from airflow_provider_milvus_rest.rows.readers import FileRows
+from airflow_provider_milvus_rest.rows.readers import FileRows, fingerprint_of_rows
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class MilvusRestUpsertOperator(BaseOperator):
             try:
                 source = rows.fingerprint() if isinstance(rows, FileRows) else fingerprint_of_rows(rows)
             except Exception as error:  # whatever the storage's client raises: it would only save work
-                why = f"the files cannot be checked for changes: {excerpt(str(error))}"
+                why = f"the files cannot be checked for changes: {said_of(self.files, error)}"
         if source is None:
             self.log.info("A retry would start over: %s.", why)
             return None

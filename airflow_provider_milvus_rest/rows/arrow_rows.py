@@ -15,7 +15,8 @@ import numpy as np
 
 from airflow_provider_milvus_rest.exceptions import InputError, excerpt, shown
 from airflow_provider_milvus_rest.rows.files import File, OpenFile, reading
-from airflow_provider_milvus_rest.rows.source import REJECT, Columns, Row, columns_of
+from airflow_provider_milvus_rest.rows.rejected import REJECT
+from airflow_provider_milvus_rest.rows.source import Columns, Row, columns_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

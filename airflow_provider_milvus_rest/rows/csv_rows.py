@@ -15,8 +15,9 @@ from typing import Any, TextIO
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of
+from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from airflow_provider_milvus_rest.rows.source import OCTETS, REJECT, Columns, Row, most_values
+from airflow_provider_milvus_rest.rows.source import OCTETS, Columns, Row, most_values
 
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")

@@ -18,7 +18,8 @@ import simdjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.files import OpenFile
-from airflow_provider_milvus_rest.rows.source import Columns, Row, columns_of, most_values, row_of
+from airflow_provider_milvus_rest.rows.rejected import row_of
+from airflow_provider_milvus_rest.rows.source import Columns, Row, columns_of, most_values
 
 MAX_LINE_BYTES = 32 * 2**20
 """No row of Milvus is as long, and simdjson's arrays must stay below 2^24 elements."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
+
+import orjson
 
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table, iter_table, read_arrow, read_parquet
 from airflow_provider_milvus_rest.rows.csv_rows import read_csv
@@ -81,3 +84,17 @@ class FileRows:
         if any(len(file.version) < 2 for file in self._files):  # no more than the size
             return None
         return [[file.name, file.format, file.part.model_dump(), file.version] for file in self._files]
+
+
+def fingerprint_of_rows(rows: Any) -> str | None:
+    """One for equal lists of rows in memory; None of anything else, and if they hold what has no JSON."""
+    if not isinstance(rows, list):
+        return None
+    found = hashlib.sha256()
+    try:
+        for row in rows:
+            found.update(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY))
+            found.update(b"\n")
+    except TypeError:
+        return None
+    return found.hexdigest()

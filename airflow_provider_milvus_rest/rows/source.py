@@ -6,14 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from airflow_provider_milvus_rest.exceptions import RowError, excerpt
+from airflow_provider_milvus_rest.exceptions import RowError
 from airflow_provider_milvus_rest.rows.fields import MAX_JSON_BYTES, SCALARS
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-
-REJECT = "$reject"
-"""The key under which a rejects file says why a row is in it; left out when such a file is read."""
-ALTERED = "altered"
-"""The key in it of a list of the fields that are not written as they were given."""
 
 Columns = Mapping[str, FieldSchema | None]
 """The collection's fields by the names that the source has for them; None for what ``field_map`` leaves out."""
@@ -69,22 +64,3 @@ def _most_values(field: FieldSchema | None) -> float:
     kind = field.element_type if field.type == "Array" else field.type
     most = 1 if kind in SCALARS else field.size or MAX_JSON_BYTES
     return len(field.name) + (most if field.type != "Array" else (field.capacity or _MAX_CAPACITY) * (most + 1))
-
-
-def row_of(position: str, entity: Any) -> Row:
-    """A row of a file, without the reason why it is in a rejects file.
-
-    What JSON does not have is written there as something else, which must not be stored as if it had been given.
-    """
-    if not isinstance(entity, dict) or REJECT not in entity:
-        return Row(position, entity)
-    reject = entity.pop(REJECT)
-    altered = reject.get(ALTERED) if isinstance(reject, dict) else None
-    if not altered:
-        return Row(position, entity)
-    entity[REJECT] = {ALTERED: altered}
-    names = excerpt(", ".join(map(str, altered)) if isinstance(altered, list) else str(altered))
-    reason = (
-        f"{names} could not be written to JSON as it was: replace it with the correct value, and remove {ALTERED!r}"
-    )
-    return Row(position, entity, RowError(reason, position=position, field=REJECT))

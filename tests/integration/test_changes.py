@@ -21,9 +21,9 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from moto.server import ThreadedMotoServer
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.ingest.pace import Pace
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.operators.milvus_rest import plan_shards
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
@@ -158,7 +158,7 @@ class Changing:
 def ingest(files: Any, at: int = -1, change: Callable[[], Any] = lambda: None) -> tuple[Store, IngestReport]:
     """What was stored, and the counts; they add up, whatever is raised."""
     store, report = Store(), IngestReport()
-    run = Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, Rejects(), batch_size=50, concurrency=1, pace=Pace(0, 1))  # type: ignore[arg-type]
+    run = Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, Rejects(), batch_size=50, concurrency=1, retry=Retry(0, 1))  # type: ignore[arg-type]
     try:
         run.run(Changing(files, at, change))
     finally:

@@ -13,7 +13,8 @@ from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundEr
 from airflow_provider_milvus_rest.rows import files as files_module
 from airflow_provider_milvus_rest.rows.files import File
 from airflow_provider_milvus_rest.rows.readers import FileRows
-from airflow_provider_milvus_rest.rows.source import REJECT, Row
+from airflow_provider_milvus_rest.rows.rejected import REJECT
+from airflow_provider_milvus_rest.rows.source import Row
 
 
 def find_files(files: Any) -> list[File]:

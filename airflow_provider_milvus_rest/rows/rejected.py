@@ -1,0 +1,108 @@
+"""The rejects file, written and read: JSON Lines of rows with the reason why each is there.
+
+A line has the row's own keys, and ``$reject`` with ``position``, ``key``, ``field``, ``reason`` and ``code``, which is
+left out when the file is read, so that a fixed file can be read as it is. What is not an object stands as ``raw`` in
+``$reject``. Fields with values that JSON does not have are named as ``altered`` there, and the row is refused as long
+as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from airflow_provider_milvus_rest.exceptions import RowError, excerpt, name_of, shown
+from airflow_provider_milvus_rest.rows.source import Row
+
+REJECT = "$reject"
+ALTERED = "altered"
+_MAX_RAW_CHARS = 100_000
+
+
+def row_of(position: str, entity: Any) -> Row:
+    """A row of a file, without the reason why it is in a rejects file.
+
+    What JSON does not have is written there as something else, which must not be stored as if it had been given.
+    """
+    if not isinstance(entity, dict) or REJECT not in entity:
+        return Row(position, entity)
+    reject = entity.pop(REJECT)
+    altered = reject.get(ALTERED) if isinstance(reject, dict) else None
+    if not altered:
+        return Row(position, entity)
+    entity[REJECT] = {ALTERED: altered}
+    names = excerpt(", ".join(map(str, altered)) if isinstance(altered, list) else str(altered))
+    reason = (
+        f"{names} could not be written to JSON as it was: replace it with the correct value, and remove {ALTERED!r}"
+    )
+    return Row(position, entity, RowError(reason, position=position, field=REJECT))
+
+
+def line_of(entity: Any, error: RowError, octets: Collection[str]) -> bytes:
+    """A row as a line of a rejects file.
+
+    :param octets: the names of fields that take base64 for bytes.
+    """
+    reject = {name: getattr(error, name) for name in ("position", "key", "field", "reason", "code")}
+    try:
+        text = json.dumps(_row(entity, reject, octets))
+    except RecursionError:
+        text = json.dumps({REJECT: reject | {"raw": "(nested too deeply to be written here)"}})
+    return text.encode() + b"\n"
+
+
+def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[str, Any]:
+    if not isinstance(entity, Mapping):
+        raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
+        return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
+    earlier = entity.get(REJECT)  # of a row that was not fixed
+    was = earlier.get(ALTERED) if isinstance(earlier, Mapping) else None
+    altered = dict.fromkeys(map(name_of, was if isinstance(was, list) else [was] if was else []))
+    row = {}
+    for name, value in entity.items():
+        note = functools.partial(altered.setdefault, name_of(name))
+        if name in octets and isinstance(value, (bytes, bytearray)):
+            row[name] = base64.b64encode(value).decode()
+            continue
+        if not isinstance(name, str):
+            note()
+        row[name_of(name)] = _jsonable(value, note)
+    return row | {REJECT: reject | ({ALTERED: list(altered)} if altered else {})}
+
+
+def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
+    """The nearest that JSON has; ``note`` is called where that is something else."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufO" and value.dtype.itemsize <= 8:
+        if isinstance(value, np.ma.MaskedArray):
+            note()
+        return _jsonable(value.tolist(), note)
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            note()
+        return {name_of(name): _jsonable(member, note) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(member, note) for member in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, int) and value.bit_length() < 10_000:
+        return value
+    if isinstance(value, str) and len(value) <= _MAX_RAW_CHARS:
+        return value
+    note()
+    if isinstance(value, (set, frozenset)):
+        return [_jsonable(member, note) for member in value]
+    if isinstance(value, (bytes, bytearray)):
+        value = value.decode(errors="replace")
+    try:
+        text = str(value)
+    except Exception:  # see shown
+        text = shown(value)
+    return text if len(text) <= _MAX_RAW_CHARS else f"{text[:_MAX_RAW_CHARS]}…"
