@@ -32,7 +32,7 @@ from airflow.providers.http.hooks.http import HttpHook
 from pymilvus import DataType, MilvusClient
 
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.ingest.run import CONCURRENCY
+from airflow_provider_milvus_rest.options import DEFAULTS
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import FileRows
@@ -122,7 +122,7 @@ def ceiling(bench: Bench) -> int:
                 if response.json()["code"] != 200:
                     failed.append(response.text)
 
-    lanes = [threading.Thread(target=lane) for _ in range(CONCURRENCY)]
+    lanes = [threading.Thread(target=lane) for _ in range(DEFAULTS.concurrency)]
     for thread in lanes:
         thread.start()
     for thread in lanes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +24,11 @@ from airflow_provider_milvus_rest.exceptions import (
 )
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.progress import Progress
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.retry import RETRY_BUDGET, Retry
-from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES, Ingest
-from airflow_provider_milvus_rest.rest.client import MAX_CONCURRENCY, MilvusRestClient
+from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.ingest.run import Ingest
+from airflow_provider_milvus_rest.options import DEFAULTS, Options
+from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import EXTRAS, ConnectionSettings
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
@@ -177,10 +176,10 @@ class MilvusRestHook(BaseHook):
         db_name: str | None = None,
         partition_name: str | None = None,
         field_map: FieldMap | None = None,
-        batch_size: int = BATCH_SIZE,
-        max_request_bytes: int = MAX_REQUEST_BYTES,
-        concurrency: int = CONCURRENCY,
-        retry_budget: timedelta | float = RETRY_BUDGET,
+        batch_size: int = DEFAULTS.batch_size,
+        max_request_bytes: int = DEFAULTS.max_request_bytes,
+        concurrency: int = DEFAULTS.concurrency,
+        retry_budget: timedelta | float = DEFAULTS.retry_budget,
         on_reject: Literal["fail", "skip"] = "fail",
         max_rejects: int | None = None,
         rejects_file: Any = None,
@@ -189,65 +188,41 @@ class MilvusRestHook(BaseHook):
     ) -> IngestReport:
         """Upsert any number of entities, streaming them in requests of limited size, several at a time.
 
-        If several rows have one primary key, the last one stands. In memory are ``concurrency + 1`` requests.
+        If several rows have one primary key, the last one stands. In memory are ``concurrency + 1`` requests. The
+        parameters that are not described here are those of
+        :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
 
-        :param collection_name: a collection or an alias, whose primary key is not autoID.
         :param rows: an iterable of entities (dicts) or of tables, a table (Arrow, pandas, polars, whatever has
             ``__arrow_c_stream__``; needs pyarrow), or
             :class:`~airflow_provider_milvus_rest.rows.readers.FileRows`.
-        :param db_name: the database; the connection's if not given.
-        :param partition_name: the partition, with ``api_version`` v2; the default one if not given. A row of the same
-            key in another partition stays.
-        :param field_map: the collection's fields by the names that the rows have for them; None leaves one out.
-        :param batch_size: rows in a request, at most.
-        :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
-        :param concurrency: requests on their way at the same time, at most; two that share a primary key never are.
-        :param retry_budget: how long an outage may last, in seconds or as a timedelta: requests that a retry may help
-            are sent again until then, with growing pauses. An outage ends with the next acknowledged request. Before
-            the first answer it is 30 s at most; 0 for no retries.
-        :param on_reject: what a row that cannot be stored exactly as it is does: ``"fail"`` raises, ``"skip"`` writes
-            it into ``rejects_file`` and goes on.
-        :param max_rejects: with ``"skip"``: raise when more rows than that are rejected; None for no limit.
-        :param rejects_file: with ``"skip"``: a ``pathlib.Path`` or ``ObjectStoragePath`` to write, see
-            :class:`~airflow_provider_milvus_rest.ingest.rejects.Rejects`.
-        :param report: the report to fill; it stays true if this raises. A new one if not given.
-        :param checkpoint: where to go on from, and to note how far this run is.
+        :param rejects_file: with ``on_reject="skip"``: a ``pathlib.Path`` or ``ObjectStoragePath`` to write, see
+            :mod:`~airflow_provider_milvus_rest.rows.rejected`.
+        :param report: the report to fill; it stays true if this raises. Default: a new one.
+        :param checkpoint: where to resume, and to save how far this run is.
         :return: the report.
         :raises RowsRejectedError: naming the first of the rejected rows.
         :raises StoppedError: there was a :meth:`stop`.
         """
         report = IngestReport() if report is None else report
-        with final_errors(), self._retrying(retry_budget, concurrency) as retry:
-            for name, value in (("batch_size", batch_size), ("max_request_bytes", max_request_bytes)):
-                if type(value) is not int or value < 1:
-                    raise InputError(f"{name} must be an int of at least 1, not {value!r}")
-            check_reject_options(on_reject, max_rejects, rejects_file)
-            check_field_map(field_map)
+        with final_errors():
+            options = Options(
+                *(batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file),
+                field_map=field_map,
+                partition_name=partition_name,
+            )
+        with final_errors(), self._retrying(options) as retry:
             self._check_partition(partition_name)
             source = rows if isinstance(rows, FileRows) else _entities(rows)
-            self.get_conn()  # Airflow is asked for it by this thread
+            client = self.get_conn()  # Airflow is asked for it by this thread
             schema = retry.in_thread(lambda: retry.call(lambda: self.describe_collection(collection_name, db_name)))
             schema.check_partition(partition_name)
             if checkpoint:
-                settings = self.get_conn().settings
-                target = (settings.base_url, settings.api_version, partition_name)
+                target = (client.settings.base_url, client.settings.api_version, partition_name)
                 checkpoint.bind(*target, schema.model_dump(mode="json"), dict(field_map or {}))
-            run = Ingest(
-                self.get_conn(),
-                schema,
-                RowEncoder(schema, field_map),
-                report,
-                Rejects(rejects_file, max_rejects),
-                partition_name=partition_name,
-                batch_size=batch_size,
-                max_request_bytes=max_request_bytes,
-                concurrency=concurrency,
-                retry=retry,
-                checkpoint=checkpoint,
-                progress=Progress(
-                    report, source.share, lambda line: self.log.info("Collection %s: %s", schema.name, line)
-                ),
+            progress = Progress(
+                report, source.share, lambda line: self.log.info("Collection %s: %s", schema.name, line)
             )
+            run = Ingest(client, schema, options, report, retry, progress=progress, checkpoint=checkpoint)
             try:
                 run.run(source)
                 report.check()
@@ -275,11 +250,9 @@ class MilvusRestHook(BaseHook):
             retry.interrupt()
 
     @contextmanager
-    def _retrying(self, retry_budget: timedelta | float, concurrency: int) -> Iterator[Retry]:
+    def _retrying(self, options: Options) -> Iterator[Retry]:
         """The retries of one run, which :meth:`stop` ends."""
-        if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
-            raise InputError(f"concurrency must be an int from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
-        retry = Retry(_seconds(retry_budget), concurrency, self.log.warning)
+        retry = Retry(options.retry_seconds, options.concurrency, self.log.warning)
         self._retries.add(retry)
         if self._stopped:
             retry.interrupt()
@@ -363,47 +336,6 @@ def _extra(text: str | None) -> dict[str, Any]:
 def _check_name(parameter: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")
-
-
-def check_reject_options(on_reject: Any, max_rejects: Any, rejects_path: Any) -> None:
-    """Refuse options that do not go together.
-
-    :raises InputError: saying which.
-    """
-    if on_reject not in ("fail", "skip"):
-        raise InputError(f"on_reject must be 'fail' or 'skip', not {on_reject!r:.60}")
-    if on_reject == "skip" and rejects_path is None:
-        raise InputError("on_reject='skip' needs a place for the rows that it skips: give rejects_path")
-    if on_reject == "fail" and (rejects_path is not None or max_rejects is not None):
-        raise InputError("max_rejects and rejects_path go with on_reject='skip'")
-    if max_rejects is not None and (type(max_rejects) is not int or max_rejects < 0):
-        raise InputError(f"max_rejects must be an int of at least 0, or None, not {max_rejects!r:.60}")
-
-
-def check_field_map(field_map: Any) -> None:
-    """Refuse a ``field_map`` that means nothing.
-
-    :raises InputError: saying why.
-    """
-    if field_map is None:
-        return
-    if not isinstance(field_map, Mapping):
-        raise InputError(f"field_map must be a dict of names, not {type(field_map).__name__}")
-    seen: dict[str, str] = {}
-    for name, field in field_map.items():
-        if not (isinstance(name, str) and name and (field is None or (isinstance(field, str) and field))):
-            raise InputError(f"field_map: {name!r:.60}: {field!r:.60} is not a name and a field's name or None")
-        if field in seen:
-            raise InputError(f"field_map: both {seen[field]!r} and {name!r} are to be {field!r}")
-        if field is not None:
-            seen[field] = name
-
-
-def _seconds(budget: Any) -> float:
-    seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
-        raise InputError(f"retry_budget must be a timedelta or a number of seconds, at least 0, not {budget!r:.60}")
-    return seconds
 
 
 def _entities(rows: Any) -> Entities:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from airflow_provider_milvus_rest.exceptions import DataRefusedError, RequestTooLargeError
 from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Sent
+from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rows.schema import Key
 
 _MAX_TRIES = 50
@@ -62,17 +63,16 @@ class Event:
 
 
 class Deliveries:
-    """The batches on their way, at most ``count`` at a time, and never two that share a key.
+    """The batches on their way, at most ``concurrency`` at a time, and never two that share a key.
 
-    :param max_bytes: of a batch. In doubt, as many bytes are kept as could be on their way.
     :param read_timeout: for as long, the keys of a request that timed out are held afterwards: Milvus or a gateway
         may apply it late, and a newer row of the key must not be overtaken.
     """
 
-    def __init__(self, count: int, lanes: Lanes, max_bytes: int, read_timeout: float) -> None:
-        self._count = count
+    def __init__(self, options: Options, lanes: Lanes, read_timeout: float) -> None:
+        self._count = options.concurrency
+        self._max_bytes = options.concurrency * options.max_request_bytes
         self._lanes = lanes
-        self._max_bytes = max_bytes
         self._hold_seconds = min(read_timeout, _MAX_HOLD_SECONDS)
         self._open: list[_Delivery] = []
         self._waiting: deque[_Part] = deque()
@@ -104,7 +104,7 @@ class Deliveries:
     def has_room(self, rows: dict[Key, Pending]) -> bool:
         """Whether a batch may come now: sent beside one that has one of its keys, either of the two could win."""
         limit = _MAX_KEPT if self.in_doubt else self._count
-        if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._count * self._max_bytes:
+        if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._max_bytes:
             return False
         now = time.monotonic()
         self._held = [(until, held) for until, held in self._held if until > now]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_milvus_rest.exceptions import DataRefusedError, MilvusRestError, StoppedError
 from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
-from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
+from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema
 
 
@@ -36,54 +36,11 @@ class Outcome:
     timed_out: float | None = None
 
 
-class Sender:
-    """Sends rows in one request; all lanes share one."""
-
-    def __init__(
-        self, client: MilvusRestClient, schema: CollectionSchema, retry: Retry, partition_name: str | None = None
-    ) -> None:
-        self._client = client
-        self._schema = schema
-        self._retry = retry
-        self._partition = partition_name
-
-    def send(self, number: int, rows: list[Pending], sent: Callable[[Sent], None]) -> Outcome:
-        """Send it until it is acknowledged or refused, or a retry no longer helps; ``sent`` is told of each attempt."""
-        timed_out: float | None = None
-        again = False
-
-        def attempt() -> UpsertResult:
-            nonlocal timed_out, again
-            sent(Sent(size, again))
-            again = True
-            try:
-                return self._client.upsert(request, keys)
-            except MilvusRestError as error:
-                if error.timed_out:
-                    timed_out = time.monotonic()
-                raise
-
-        try:
-            texts, keys = [row.text for row in rows], [row.key for row in rows]
-            size = sum(map(len, texts)) + len(texts)
-            names = {"collection_name": self._schema.name, "db_name": self._schema.db_name}
-            request = UpsertRequest(**names, partition_name=self._partition, data=texts)
-            self._retry.call(attempt)
-            self._retry.acknowledged = True
-        except BaseException as error:  # for the main thread to raise
-            if isinstance(error, MilvusRestError) and not isinstance(error, (DataRefusedError, StoppedError)):
-                last = "" if len(rows) == 1 else f" to {rows[-1].position}"
-                error.args = (f"{error.args[0]} The request held {rows[0].position}{last}.",)
-            return Outcome(number, error, timed_out)
-        return Outcome(number, None, timed_out)
-
-
 class Lanes:
-    """Up to ``count`` daemon threads that send; started when there is something to send."""
+    """Up to ``concurrency`` daemon threads that send; started when there is something to send."""
 
-    def __init__(self, count: int, sender: Sender) -> None:
-        self._count = count
-        self._sender = sender
+    def __init__(self, client: MilvusRestClient, schema: CollectionSchema, options: Options, retry: Retry) -> None:
+        self._client, self._schema, self._options, self._retry = client, schema, options, retry
         self._todo: queue.SimpleQueue[tuple[int, list[Pending]] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Sent | Outcome] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -92,7 +49,7 @@ class Lanes:
     @property
     def full(self) -> bool:
         """Whether every lane is busy."""
-        return self.sending >= self._count
+        return self.sending >= self._options.concurrency
 
     def submit(self, number: int, rows: list[Pending]) -> None:
         """Send rows; there must be a free lane. The outcome has this number."""
@@ -108,9 +65,8 @@ class Lanes:
 
         :raises queue.Empty: nothing did within ``timeout`` seconds.
         """
-        item = self._done.get(timeout=timeout) if timeout else self._done.get_nowait()
-        if isinstance(item, Outcome):
-            self.sending -= 1
+        item = self._done.get(timeout=timeout)
+        self.sending -= isinstance(item, Outcome)
         return item
 
     def close(self, seconds: float) -> None:
@@ -123,4 +79,33 @@ class Lanes:
 
     def _run(self) -> None:
         while todo := self._todo.get():
-            self._done.put(self._sender.send(*todo, self._done.put))
+            self._done.put(self._send(*todo))
+
+    def _send(self, number: int, rows: list[Pending]) -> Outcome:
+        """Send one request until it is acknowledged or refused, or a retry no longer helps."""
+        timed_out: float | None = None
+        again = False
+
+        def attempt() -> None:
+            nonlocal timed_out, again
+            self._done.put(Sent(size, again))
+            again = True
+            try:
+                self._client.upsert(request, keys)
+            except MilvusRestError as error:
+                timed_out = time.monotonic() if error.timed_out else timed_out
+                raise
+
+        try:
+            texts, keys = [row.text for row in rows], [row.key for row in rows]
+            size = sum(map(len, texts)) + len(texts)
+            names = {"collection_name": self._schema.name, "db_name": self._schema.db_name}
+            request = UpsertRequest(**names, partition_name=self._options.partition_name, data=texts)
+            self._retry.call(attempt)
+            self._retry.acknowledged = True
+        except BaseException as error:  # for the main thread to raise
+            if isinstance(error, MilvusRestError) and not isinstance(error, (DataRefusedError, StoppedError)):
+                last = "" if len(rows) == 1 else f" to {rows[-1].position}"
+                error.args = (f"{error.args[0]} The request held {rows[0].position}{last}.",)
+            return Outcome(number, error, timed_out)
+        return Outcome(number, None, timed_out)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeVar
 
 from airflow_provider_milvus_rest.exceptions import (
@@ -20,7 +19,6 @@ from airflow_provider_milvus_rest.exceptions import (
 )
 
 T = TypeVar("T")
-RETRY_BUDGET = timedelta(minutes=2)
 _SHORT_SECONDS = 30.0
 """The budget before the first answer of a run, so that a wrong host fails soon, and for :data:`_OWN_FAULT`."""
 _CREDENTIALS = (NotAuthenticatedError, ForbiddenError)
@@ -40,20 +38,17 @@ class _Tries:
     since: float = 0.0
     own_fault_since: float | None = None
 
-    def note(self, error: MilvusRestError, now: float) -> None:
-        self.failed += 1
-        if self.failed == 1:
-            self.since = now
-        if not isinstance(error, _OWN_FAULT):
-            self.own_fault_since = None
-        elif self.own_fault_since is None:
-            self.own_fault_since = now
-
-    def pause(self, error: MilvusRestError, now: float, budget: float) -> float | None:
+    def pause(self, error: MilvusRestError, budget: float) -> float | None:
         """Seconds until the next attempt; None to give up. The last attempt is made when the budget ends."""
+        now = time.monotonic()
+        self.since = self.since if self.failed else now
+        self.failed += 1
         left = self.since + budget - now
-        if self.own_fault_since is not None:
-            left = min(left, self.own_fault_since + min(budget, _SHORT_SECONDS) - now)
+        if isinstance(error, _OWN_FAULT):
+            self.own_fault_since = self.own_fault_since or now
+            left = min(left, self.own_fault_since + _SHORT_SECONDS - now)
+        else:
+            self.own_fault_since = None
         asked = error.retry_after or 0.0
         if left <= 0 or asked > left:
             return None
@@ -107,10 +102,9 @@ class Retry:
                 error = failure
                 if not (error.retryable or (self.acknowledged and isinstance(error, _CREDENTIALS))):
                     raise
-                tries.note(error, time.monotonic())
             finally:
                 self._leave(error)
-            pause = tries.pause(error, time.monotonic(), self._limit())
+            pause = tries.pause(error, self._budget if self._answered else min(self._budget, _SHORT_SECONDS))
             if pause is None:
                 if tries.failed > 1:
                     seconds = time.monotonic() - tries.since
@@ -150,9 +144,6 @@ class Retry:
         while (left := end - time.monotonic()) > 0:
             self._check()
             time.sleep(min(left, TICK))
-
-    def _limit(self) -> float:
-        return self._budget if self._answered else min(self._budget, _SHORT_SECONDS)
 
     def _enter(self) -> None:
         """Wait until a request may begin."""

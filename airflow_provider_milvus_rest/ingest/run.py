@@ -8,66 +8,53 @@ import queue
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, StoppedError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
-from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sender
+from airflow_provider_milvus_rest.ingest.lanes import Lanes
 from airflow_provider_milvus_rest.ingest.progress import Progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
+from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.source import OCTETS, Row, Source, columns_of
 
-BATCH_SIZE = 1000
-MAX_REQUEST_BYTES = 8 * 2**20
-CONCURRENCY = 4
 _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
 
 
 class Ingest:
-    """One run: upserts rows in requests of at most ``batch_size`` rows and ``max_request_bytes`` of them.
+    """One run, by its :class:`~airflow_provider_milvus_rest.options.Options`.
 
-    Up to ``concurrency`` requests are on their way at the same time, but never two that share a primary key, so that
-    the last row of a key wins. ``report`` is only touched by the thread that calls :meth:`run`, is brought up to date
-    as it proceeds, and is true also when that raises.
+    ``report`` is only touched by the thread that calls :meth:`run`, is brought up to date as it proceeds, and is true
+    also when that raises.
     """
 
     def __init__(
         self,
         client: MilvusRestClient,
         schema: CollectionSchema,
-        encoder: RowEncoder,
+        options: Options,
         report: IngestReport,
-        rejects: Rejects,
-        *,
-        partition_name: str | None = None,
-        batch_size: int = BATCH_SIZE,
-        max_request_bytes: int = MAX_REQUEST_BYTES,
-        concurrency: int = CONCURRENCY,
         retry: Retry,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        self._client = client
-        self._schema = schema
-        self._partition = partition_name
-        self._encoder = encoder
-        self._octets = columns_of(encoder.columns, *OCTETS)
-        self._report = report
-        self._rejects = rejects
-        self._retry = retry
-        self._progress = progress
-        self._checkpoint = checkpoint
-        self._batch_size = batch_size
-        self._batch = Batch(batch_size, max_request_bytes)
-        self._lanes = Lanes(concurrency, Sender(client, schema, retry, partition_name))
-        self._deliveries = Deliveries(concurrency, self._lanes, max_request_bytes, client.settings.read_timeout)
+        self._client, self._schema, self._options = client, schema, options
+        self._report, self._retry = report, retry
+        self._progress, self._checkpoint = progress, checkpoint
+        self._encoder = RowEncoder(schema, options.field_map)
+        self._octets = columns_of(self._encoder.columns, *OCTETS)
+        self._rejects = Rejects(options.rejects, options.max_rejects)
+        self._batch = Batch(options.batch_size, options.max_request_bytes)
+        self._lanes = Lanes(client, schema, options, retry)
+        self._deliveries = Deliveries(options, self._lanes, client.settings.read_timeout)
         self._batches = itertools.count()
         self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
         self._ids: list[tuple[int, Key]] = []
@@ -110,7 +97,7 @@ class Ingest:
             self._in_hand += 1
             self._take(row)
             checked_only += self._rejects.failed
-            if checked_only and (checked_only >= self._batch_size or self._rejects.enough()):
+            if checked_only and (checked_only >= self._options.batch_size or self._rejects.enough()):
                 return
             if self._progress:
                 self._progress.tick()
@@ -131,9 +118,8 @@ class Ingest:
         self._deliveries.accepted = True
 
     def _look_up(self, keys: list[Key]) -> set[Key]:
-        def ask() -> set[Key]:
-            return self._client.stored_keys(self._schema, keys, self._partition)
-
+        """Which of these keys the collection holds."""
+        ask = partial(self._client.stored_keys, self._schema, keys, self._options.partition_name)
         return self._retry.in_thread(lambda: self._retry.call(ask))
 
     def _take(self, row: Row) -> None:

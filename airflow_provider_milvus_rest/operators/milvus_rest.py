@@ -14,16 +14,10 @@ from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, O
 
 from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
 from airflow_provider_milvus_rest.exceptions import InputError
-from airflow_provider_milvus_rest.hooks.milvus_rest import (
-    MilvusRestHook,
-    check_field_map,
-    check_reject_options,
-    final_errors,
-)
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, final_errors
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint, fingerprint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.retry import RETRY_BUDGET
-from airflow_provider_milvus_rest.ingest.run import BATCH_SIZE, CONCURRENCY, MAX_REQUEST_BYTES
+from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
 from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
@@ -115,10 +109,10 @@ class MilvusRestUpsertOperator(BaseOperator):
         field_map: Mapping[str, str | None] | None = None,
         db_name: str | None = None,
         partition_name: str | None = None,
-        batch_size: int = BATCH_SIZE,
-        max_request_bytes: int = MAX_REQUEST_BYTES,
-        concurrency: int = CONCURRENCY,
-        retry_budget: timedelta | float = RETRY_BUDGET,
+        batch_size: int = DEFAULTS.batch_size,
+        max_request_bytes: int = DEFAULTS.max_request_bytes,
+        concurrency: int = DEFAULTS.concurrency,
+        retry_budget: timedelta | float = DEFAULTS.retry_budget,
         on_reject: Literal["fail", "skip"] = "fail",
         max_rejects: int | None = None,
         rejects_path: str | Path | None = None,
@@ -135,9 +129,9 @@ class MilvusRestUpsertOperator(BaseOperator):
             if (source_conn_id is not None or file_format is not None) and files is None:
                 raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format go with files.")
             _check_format(file_format)
-            check_field_map(field_map)
             _refuse_text(entities)
-            check_reject_options(on_reject, max_rejects, rejects_path)
+            limits = (batch_size, max_request_bytes, concurrency, retry_budget)
+            Options(*limits, on_reject, max_rejects, rejects_path, field_map)
         self.collection_name = collection_name
         self.entities = entities
         self.files = _as_paths(files)

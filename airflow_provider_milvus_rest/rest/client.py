@@ -29,7 +29,6 @@ from airflow_provider_milvus_rest.rest.dialects import DIALECTS, Call
 from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from airflow_provider_milvus_rest.rest.transport import MAX_CONCURRENCY as MAX_CONCURRENCY
 from airflow_provider_milvus_rest.rest.transport import PROXY_ASKS, Transport
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 

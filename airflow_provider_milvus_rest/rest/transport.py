@@ -30,11 +30,10 @@ from airflow_provider_milvus_rest.exceptions import (
     MilvusRestError,
     UnexpectedAnswerError,
 )
+from airflow_provider_milvus_rest.options import MAX_CONCURRENCY
 from airflow_provider_milvus_rest.rest.dialects import Call
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings, check_tls_files
 
-MAX_CONCURRENCY = 32
-"""Connections that a client keeps open."""
 MAX_ANSWER_BYTES = 64 * 2**20
 """Of an answer's text: those of Milvus to these calls have some kilobytes."""
 _CHUNK_BYTES = 16_384

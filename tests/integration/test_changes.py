@@ -21,15 +21,12 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from moto.server import ThreadedMotoServer
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.retry import Retry
-from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.operators.milvus_rest import plan_shards
-from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import FileRows
 from airflow_provider_milvus_rest.rows.source import Columns, Row
+from tests import runs
 from tests.unit.test_hostile import SCHEMA, Store
 
 ROWS = 3000
@@ -158,11 +155,9 @@ class Changing:
 def ingest(files: Any, at: int = -1, change: Callable[[], Any] = lambda: None) -> tuple[Store, IngestReport]:
     """What was stored, and the counts; they add up, whatever is raised."""
     store, report = Store(), IngestReport()
-    run = Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, Rejects(), batch_size=50, concurrency=1, retry=Retry(0, 1))  # type: ignore[arg-type]
     try:
-        run.run(Changing(files, at, change))
+        runs.ingest(store, SCHEMA, Changing(files, at, change), report=report, batch_size=50, concurrency=1)
     finally:
-        report.check()
         assert report.upsert_count == len(store.rows)
         assert report.read_count >= at
         assert report.read_count == report.upsert_count + report.duplicate_count + report.unconfirmed_count

@@ -18,14 +18,11 @@ from pymilvus import DataType, MilvusClient
 
 from airflow_provider_milvus_rest.exceptions import RowsRejectedError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.retry import Retry
-from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
-from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from tests import runs
 
 SEED = int(os.environ.get("TEST_SEED", "20261122"))
 COLLECTIONS, ROWS = 12, 1_700
@@ -474,13 +471,8 @@ def narrowed(
     index.add_index("vector", index_type="FLAT", metric_type="L2")
     pymilvus.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
 
-    def ingest(rows: list[dict[str, Any]], rejects: Rejects) -> IngestReport:
-        report = IngestReport()
-        try:
-            Ingest(hook.get_conn(), known, RowEncoder(known), report, rejects, retry=Retry(0, 4)).run(Entities(rows))
-        finally:
-            report.check()
-        return report
+    def ingest(rows: list[dict[str, Any]], rejects: Path | None) -> IngestReport:
+        return runs.ingest(hook.get_conn(), known, Entities(rows), rejects=rejects)
 
     return ingest, name
 
@@ -494,7 +486,7 @@ def test_rows_that_only_the_server_refuses_are_found(
     ingest, name = narrowed
     spoiled = sorted(random.Random(SEED).sample(range(10_000), 10))
     rows = [entity(key, "too long a text" if key in spoiled else "text") for key in range(10_000)]
-    report = ingest(rows, Rejects(tmp_path / "rejects.jsonl"))
+    report = ingest(rows, tmp_path / "rejects.jsonl")
     rejects = [json.loads(line)["$reject"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
     assert sorted(reject["key"] for reject in rejects) == spoiled  # in the order in which the lanes found them
     assert {reject["code"] for reject in rejects} == {1100}
@@ -510,7 +502,7 @@ def test_fail_names_what_the_server_refuses(narrowed: tuple[Callable[..., Ingest
     ingest, _ = narrowed
     rows = [entity(key, "too long a text" if key == 700 else "text") for key in range(3000)]
     with pytest.raises(RowsRejectedError, match=r"\[700\]: is refused by the server: Milvus says: .*max length"):
-        ingest(rows, Rejects())
+        ingest(rows, None)
 
 
 def test_the_row_before_a_refused_one_stands(
@@ -518,7 +510,7 @@ def test_the_row_before_a_refused_one_stands(
 ) -> None:
     ingest, name = narrowed
     rows = [entity(1, "a"), entity(1, "b"), entity(2), entity(1, "much too long"), entity(2, "as well")]
-    report = ingest(rows, Rejects(tmp_path / "rejects.jsonl"))
+    report = ingest(rows, tmp_path / "rejects.jsonl")
     assert read_back(name) == {1: entity(1, "b"), 2: entity(2, "as well")}
     counts = (report.read_count, report.upsert_count, report.duplicate_count, report.rejected_count)
     assert counts == (5, 2, 2, 1)

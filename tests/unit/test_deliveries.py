@@ -20,7 +20,6 @@ from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest import retry as retry_module
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
@@ -28,8 +27,8 @@ from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 from tests.unit.test_lanes import Store, run
 
 
-def rejects_in(folder: Path) -> Rejects:
-    return Rejects(folder / "rejects.jsonl")
+def rejects_in(folder: Path) -> Path:
+    return folder / "rejects.jsonl"
 
 
 def positions(folder: Path) -> list[str]:

@@ -28,15 +28,13 @@ import pytest
 from fsspec.exceptions import FSTimeoutError
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.retry import Retry
-from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from tests import runs
 
 SCHEMA = CollectionSchema(
     name="docs",
@@ -72,21 +70,11 @@ class Store:
 def ingest(path: Path, rejects: Path) -> tuple[list[dict[str, Any]], IngestReport, e.MilvusRestError | None]:
     """What was stored, the counts, and the error if there was one. Other exceptions fail the test."""
     store, report, error = Store(), IngestReport(), None
-    run = Ingest(
-        store,  # type: ignore[arg-type]
-        SCHEMA,
-        RowEncoder(SCHEMA),
-        report,
-        Rejects(rejects),
-        batch_size=7,
-        concurrency=1,
-        retry=Retry(0, 1),
-    )
+    source = FileRows(find_files(path))
     try:
-        run.run(FileRows(find_files(path)))
+        runs.ingest(store, SCHEMA, source, report=report, rejects=rejects, batch_size=7, concurrency=1)
     except e.MilvusRestError as caught:
         error = caught
-    report.check()
     return store.rows, report, error
 
 
@@ -303,15 +291,8 @@ def test_rows_in_memory_that_python_itself_cannot_write(tmp_path: Path) -> None:
     rows = [ROWS[0], ROWS[1] | {"n": 10**5000}, ROWS[2] | {"id": 10**5000}, ROWS[3] | {"n": [10**5000]}, ROWS[4]]
     rows += [ROWS[6] | {10**5000: 1}, ROWS[7] | {"n": {10**5000: {10**5000}}}]
     rows.append(ROWS[5] | {"vector": np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[0, 1, 0, 0])})
-    store, report = Store(), IngestReport()
-    Ingest(
-        store,  # type: ignore[arg-type]
-        SCHEMA,
-        RowEncoder(SCHEMA),
-        report,
-        Rejects(tmp_path / "rejects.jsonl"),
-        retry=Retry(0, 4),
-    ).run(Entities(rows))
+    store = Store()
+    runs.ingest(store, SCHEMA, Entities(rows), rejects=tmp_path / "rejects.jsonl")
     assert [row["id"] for row in store.rows] == [0, 4]
     rejects = [json.loads(line)["$reject"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
     fields = ["n", "id", "n", "an int of 16610 bits", "n", "vector"]
@@ -347,19 +328,9 @@ def test_a_rejects_file_that_cannot_be_written_by_several_lanes(tmp_path: Path) 
     """Each of them has rows that the server has refused."""
     (tmp_path / "file").touch()
     store, report = Refusing(), IngestReport()
-    run = Ingest(
-        store,  # type: ignore[arg-type]
-        SCHEMA,
-        RowEncoder(SCHEMA),
-        report,
-        Rejects(tmp_path / "file" / "rejects.jsonl"),
-        batch_size=5,
-        concurrency=4,
-        retry=Retry(0, 4),
-    )
+    rejects = tmp_path / "file" / "rejects.jsonl"
     with pytest.raises(e.InputError, match="rejects_path"):
-        run.run(Entities(ROWS))
-    report.check()
+        runs.ingest(store, SCHEMA, Entities(ROWS), report=report, rejects=rejects, batch_size=5)
     assert report.upsert_count == len(store.rows)
     assert report.rejected_count
     assert report.unconfirmed_count >= 0
@@ -377,12 +348,8 @@ class Refusing(Store):
 
 
 def test_a_row_in_place_of_many_that_are_refused_one_after_the_other(tmp_path: Path) -> None:
-    store, report, rejects = Refusing(), IngestReport(), Rejects(tmp_path / "rejects.jsonl")
-    rows = [ROWS[0]] + [ROWS[3]] * 900
-    Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, rejects, concurrency=1, retry=Retry(0, 1)).run(  # type: ignore[arg-type]
-        Entities(rows)
-    )
-    report.check()
+    rows = Entities([ROWS[0]] + [ROWS[3]] * 900)
+    report = runs.ingest(Refusing(), SCHEMA, rows, rejects=tmp_path / "rejects.jsonl", concurrency=1)
     assert (report.upsert_count, report.rejected_count, report.duplicate_count) == (1, 900, 0)
 
 
@@ -400,13 +367,11 @@ def test_a_rejects_file_that_fails_at_its_end_is_noticed_wherever_it_is_made(tmp
         def open(self, *_: Any) -> Any:
             return Unfinished()
 
-    rejects = Rejects(Remote(tmp_path / "rejects.jsonl"))
-    run = Ingest(Store(), SCHEMA, RowEncoder(SCHEMA), IngestReport(), rejects, retry=Retry(0, 1))  # type: ignore[arg-type]
     try:
         raise KeyError
     except KeyError:  # of the caller's, and none of the run's
         with pytest.raises(e.SourceUnavailableError, match="cannot be written: OSError: upload failed: 503"):
-            run.run(Entities([{}]))
+            runs.ingest(Store(), SCHEMA, Entities([{}]), rejects=Remote(tmp_path / "rejects.jsonl"))
 
 
 def test_symlink_loops(tmp_path: Path) -> None:

@@ -17,12 +17,11 @@ from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import Retry
-from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
+from tests import runs
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 
 
@@ -34,17 +33,15 @@ def run(
     server: ScriptedServer,
     rows: Any,
     report: IngestReport,
-    rejects: Rejects | None = None,
+    rejects: Path | None = None,
     budget: float = 0,
     **options: int,
 ) -> None:
     options.setdefault("concurrency", 1)
-    retry = Retry(budget, options["concurrency"])
     with MilvusRestClient(ConnectionSettings.from_connection(host=server.url)[0]) as client:
         schema = client.describe_collection("docs")
-        Ingest(client, schema, RowEncoder(schema), report, rejects or Rejects(), retry=retry, **options).run(
-            rows if isinstance(rows, FileRows) else Entities(rows)
-        )
+        source = rows if isinstance(rows, FileRows) else Entities(rows)
+        runs.ingest(client, schema, source, report=report, rejects=rejects, retry=Retry(budget, 1), **options)
 
 
 def sent(server: ScriptedServer) -> list[list[dict[str, Any]]]:
@@ -148,7 +145,7 @@ def test_a_server_that_refuses_every_row_is_not_asked_for_each(server: ScriptedS
     rows = [entity("spoiled")] * 100 + [entity(i) for i in range(5000)]
     report = IngestReport()
     with pytest.raises(e.DataRefusedError, match="not this collection"):
-        run(server, rows, report, Rejects(tmp_path / "rejects.jsonl"))
+        run(server, rows, report, tmp_path / "rejects.jsonl")
     assert (report.rejected_count, report.unconfirmed_count) == (100, 5000)
     assert report.request_count < 60
     report.check()
@@ -178,7 +175,7 @@ def test_rejected_rows_are_written_whatever_they_hold(server: ScriptedServer, tm
         None,
         entity(5, 5) | {"bits": b"\xff\x00"},
     ]
-    rejects = Rejects(tmp_path / "folder" / "rejects.jsonl")
+    rejects = tmp_path / "folder" / "rejects.jsonl"
     run(server, rows, IngestReport(), rejects)
     lines = [json.loads(line) for line in (tmp_path / "folder" / "rejects.jsonl").read_text().splitlines()]
     assert [line["$reject"]["position"] for line in lines] == [f"[{index}]" for index in range(len(rows))]

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,14 +18,11 @@ from hypothesis import strategies as st
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest import progress
 from airflow_provider_milvus_rest.ingest.progress import Progress
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.ingest.retry import Retry
-from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
-from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from tests import runs
 
 SCHEMA = CollectionSchema(
     name="docs",
@@ -82,17 +80,12 @@ def entities(rows: Any) -> Iterator[dict[str, Any]]:
 
 
 def run(
-    store: Any, rows: Any, rejects: Rejects | None = None, report: IngestReport | None = None, **options: Any
+    store: Any, rows: Any, rejects: Path | None = None, report: IngestReport | None = None, **options: Any
 ) -> IngestReport:
-    report = report or IngestReport()
-    options = {"retry": Retry(0, options.get("concurrency", 4))} | options
     try:
-        ingest = Ingest(store, SCHEMA, RowEncoder(SCHEMA), report, rejects or Rejects(), **options)
-        ingest.run(Entities(entities(rows)))
+        return runs.ingest(store, SCHEMA, Entities(entities(rows)), rejects=rejects, report=report, **options)
     finally:
-        report.check()
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("milvus-rest-lane")]
-    return report
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,7 +102,7 @@ def test_the_last_good_row_of_a_key_stands(
     store = Store(delay=lambda: rng.random() / 1000)
     # Without one accepted row, all of them being refused would end the run.
     rows = [(99, 1), *rows]
-    rejects = Rejects(tmp_path_factory.mktemp("rejects") / "rejects.jsonl")
+    rejects = tmp_path_factory.mktemp("rejects") / "rejects.jsonl"
     report = run(store, rows, rejects, batch_size=batch_size, concurrency=concurrency)
     good = [(key, n) for key, n in rows if n >= 0]
     assert store.rows == dict(good)

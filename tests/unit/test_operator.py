@@ -39,13 +39,21 @@ def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"entities": "{{ ti.xcom_pull('embed') }}"}, "give task.output"),
         ({"entities": b"[]"}, "must not be text"),
         ({"entities": [], "source_conn_id": "s3"}, "source_conn_id and file_format go with files"),
+        ({"entities": [], "batch_size": 0}, "batch_size must be an integer ≥ 1, not 0"),
+        ({"entities": [], "max_request_bytes": "8"}, "max_request_bytes must be an int"),
+        ({"entities": [], "concurrency": 33}, "concurrency must be an integer from 1 to 32, not 33"),
+        (
+            {"entities": [], "retry_budget": "2m"},
+            "retry_budget must be a timedelta or a number of seconds ≥ 0, not '2m'",
+        ),
+        ({"entities": [], "field_map": {"a": 1}}, "field_map: 'a': 1 must be a name and a field's name or None"),
         ({"entities": [], "on_reject": "ignore"}, "on_reject must be 'fail' or 'skip', not 'ignore'"),
         ({"entities": [], "on_reject": "skip"}, "on_reject='skip' needs a place"),
-        ({"entities": [], "rejects_path": "/tmp"}, "go with on_reject='skip'"),
-        ({"entities": [], "max_rejects": 5}, "go with on_reject='skip'"),
+        ({"entities": [], "rejects_path": "/tmp"}, "can only be used with on_reject='skip'"),
+        ({"entities": [], "max_rejects": 5}, "can only be used with on_reject='skip'"),
         (
             {"entities": [], "on_reject": "skip", "rejects_path": "/tmp", "max_rejects": -1},
-            "max_rejects must be an int",
+            "max_rejects must be an integer ≥ 0",
         ),
     ],
 )
@@ -66,8 +74,6 @@ def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[s
         ({"entities": [], "collection_name": None}, "collection_name must be a non-empty str"),
         ({"entities": [], "collection_name": "\ud800"}, "collection_name must be a non-empty str that can be printed"),
         ({"entities": [], "db_name": " "}, "db_name must be a non-empty str"),
-        ({"entities": [], "batch_size": 0}, "batch_size must be an int of at least 1, not 0"),
-        ({"entities": [], "max_request_bytes": "8"}, "max_request_bytes must be an int"),
     ],
 )
 def test_arguments_refused_when_the_task_runs(upsert: Any, arguments: dict[str, Any], message: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
-from airflow_provider_milvus_rest.ingest.run import MAX_REQUEST_BYTES
+from airflow_provider_milvus_rest.options import DEFAULTS
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.testing.certificates import Certificates
 
@@ -113,7 +113,7 @@ def test_zilliz_clouds_endpoints(host: str, url: str) -> None:
     found = settings(host=f"https://{host}", password="an-api-key", extra={"api_version": "v2"})
     assert found.base_url == f"https://{host}{url}"
     assert found.api_version == "v2"
-    assert MAX_REQUEST_BYTES < 60_000_000 < 64_000_000
+    assert DEFAULTS.max_request_bytes < 60_000_000 < 64_000_000
 
 
 def test_no_credentials() -> None:

@@ -1,0 +1,79 @@
+"""The limits and choices of a run, as one value that is checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_milvus_rest.exceptions import InputError, shown
+
+MAX_CONCURRENCY = 32
+"""Connections that a client keeps open."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator` says of each.
+
+    ``rejects`` is where rejected rows go: the operator's ``rejects_path``, or the hook's ``rejects_file``.
+
+    :raises InputError: a value cannot be used, or two do not go together.
+    """
+
+    batch_size: int = 1000
+    max_request_bytes: int = 8 * 2**20
+    concurrency: int = 4
+    retry_budget: timedelta | float = timedelta(minutes=2)
+    on_reject: str = "fail"
+    max_rejects: int | None = None
+    rejects: Any = None
+    field_map: Mapping[str, str | None] | None = None
+    partition_name: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_int("batch_size", self.batch_size, 1)
+        _check_int("max_request_bytes", self.max_request_bytes, 1)
+        _check_int("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
+        seconds = self.retry_seconds
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+            raise InputError(f"retry_budget must be a timedelta or a number of seconds ≥ 0, not {shown(seconds)}")
+        if self.on_reject not in ("fail", "skip"):
+            raise InputError(f"on_reject must be 'fail' or 'skip', not {shown(self.on_reject)}")
+        if self.on_reject == "skip" and self.rejects is None:
+            raise InputError("on_reject='skip' needs a place for the rows that it skips: set rejects_path")
+        if self.on_reject == "fail" and (self.rejects is not None or self.max_rejects is not None):
+            raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
+        if self.max_rejects is not None:
+            _check_int("max_rejects", self.max_rejects, 0)
+        if self.field_map is not None:
+            _check_field_map(self.field_map)
+
+    @property
+    def retry_seconds(self) -> float:
+        """``retry_budget`` in seconds."""
+        return self.retry_budget.total_seconds() if isinstance(self.retry_budget, timedelta) else self.retry_budget
+
+
+def _check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
+    if type(value) is not int or value < least or (most and value > most):
+        limits = f"from {least} to {most}" if most else f"≥ {least}"
+        raise InputError(f"{name} must be an integer {limits}, not {shown(value)}")
+
+
+def _check_field_map(field_map: Any) -> None:
+    if not isinstance(field_map, Mapping):
+        raise InputError(f"field_map must be a dict of names, not {type(field_map).__name__}")
+    seen: dict[str, str] = {}
+    for name, field in field_map.items():
+        if not (isinstance(name, str) and name and (field is None or (isinstance(field, str) and field))):
+            raise InputError(f"field_map: {shown(name)}: {shown(field)} must be a name and a field's name or None")
+        if field in seen:
+            raise InputError(f"field_map: both {seen[field]!r} and {name!r} are mapped to {field!r}")
+        if field is not None:
+            seen[field] = name
+
+
+DEFAULTS = Options()

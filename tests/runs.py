@@ -1,0 +1,34 @@
+"""A run without Airflow: of any client, schema and source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.ingest.run import Ingest
+from airflow_provider_milvus_rest.options import Options
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema
+
+
+def ingest(
+    client: Any,
+    schema: CollectionSchema,
+    source: Any,
+    *,
+    rejects: Any = None,
+    report: IngestReport | None = None,
+    retry: Retry | None = None,
+    checkpoint: Checkpoint | None = None,
+    **limits: Any,
+) -> IngestReport:
+    """The report, which adds up whatever is raised; without a file for rejects, the first one ends the run."""
+    report = report or IngestReport()
+    options = Options(on_reject="fail" if rejects is None else "skip", rejects=rejects, **limits)
+    try:
+        retry = retry or Retry(0, options.concurrency)
+        Ingest(client, schema, options, report, retry, checkpoint=checkpoint).run(source)
+    finally:
+        report.check()
+    return report
