@@ -317,8 +317,8 @@ class _Connection(HTTPConnection):
         try:
             while left:
                 left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout is for all of it
-        except ssl.SSLError as error:
-            # As a plain socket has it: urllib3 then reads the answer that the server may have sent before it closed.
+        except (ssl.SSLError, ConnectionResetError) as error:
+            # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
 
