@@ -92,17 +92,8 @@ class MilvusRestClient:
         :param keys: the primary keys of its rows, in order.
         :raises UnexpectedAnswerError: Milvus reports success, but of other rows.
         """
-        sent = list(keys)
-        data = self._call(self._dialect.upsert(request), "upsertCount and upsertIds", UpsertData.model_validate)
-        ids = data.upsert_ids
-        # Some versions quote Int64 keys.
-        if data.upsert_count != len(sent) or (ids != sent and [*map(str, ids)] != [*map(str, sent)]):
-            self.close()
-            raise UnexpectedAnswerError(
-                f"Milvus reported {data.upsert_count} upserted rows and {len(ids)} keys, but these are not the "
-                f"{len(sent)} rows and keys that were sent. Read them back before you trust this collection."
-            )
-        return UpsertResult.model_construct(upsert_count=len(sent), upsert_ids=sent)
+        read = partial(_acknowledged, sent=list(keys))
+        return self._call(self._dialect.upsert(request), "upsertCount and upsertIds", read)
 
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """The fields of a collection or of an alias."""
@@ -145,7 +136,7 @@ class MilvusRestClient:
             try:
                 return read(answer.data)
             except (AttributeError, KeyError, TypeError, ValueError):
-                found = f"{self._excerpt(json.dumps(answer.data))}"
+                found = self._excerpt(json.dumps(answer.data))
                 message = f"Milvus reported success, but the response has no {expected}: {found}"
                 raise UnexpectedAnswerError(message, code=answer.code) from None
         except UnexpectedAnswerError:
@@ -196,6 +187,17 @@ class MilvusRestClient:
     def _excerpt(self, text: str, limit: int = 300) -> str:
         """A line of what the server sent, without the token, should it have echoed it."""
         return excerpt(self._mask(text), limit)
+
+
+def _acknowledged(data: Any, sent: list[Key]) -> UpsertResult:
+    found = UpsertData.model_validate(data)
+    count, ids = found.upsert_count, found.upsert_ids
+    if count != len(sent) or (ids != sent and [*map(str, ids)] != [*map(str, sent)]):  # some versions quote Int64
+        raise UnexpectedAnswerError(
+            f"Milvus reported {count} upserted rows and {len(ids)} keys, but these are not the {len(sent)} rows and "
+            "keys that were sent. Read them back before you trust this collection."
+        )
+    return UpsertResult.model_construct(upsert_count=count, upsert_ids=sent)
 
 
 def _keys_of(rows: Any, schema: CollectionSchema, asked: list[Key]) -> set[Key]:

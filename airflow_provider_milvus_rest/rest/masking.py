@@ -37,7 +37,7 @@ class Masking:
 
 
 def _forms(secret: str) -> list[str]:
-    """A secret as it is, and as what cannot be told from how it is escaped: URLs' spaces, lone backslashes, Latin-1."""
+    """A secret as it is, and the spellings that unescaping does not undo: ``+`` for spaces, Latin-1, base64."""
     octets = secret.encode()
     encoded = [base64.b64encode(octets).decode(), base64.urlsafe_b64encode(octets).decode()]
     return [secret, secret.replace(" ", "+"), secret.replace("\\", ""), octets.decode("latin-1"), *encoded]

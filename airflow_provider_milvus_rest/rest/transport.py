@@ -63,7 +63,7 @@ class Transport:
         self._settings = settings
         self._mask = mask
         self._uses_http = False
-        """Whether the server has answered in HTTP: it is no other server then, whatever happens later."""
+        """Whether the server has answered in HTTP: anything else is a broken connection from then on."""
         self._open()
 
     def _open(self) -> None:
@@ -89,8 +89,9 @@ class Transport:
             self._session.cert = (str(settings.client_cert), str(key)) if key else str(settings.client_cert)
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
-        self._session.close()
+        """Close this process's connections that are not in use."""
+        if self._pid == os.getpid():
+            self._session.close()
 
     def abort(self) -> None:
         """Cut all connections of this process."""
@@ -164,7 +165,7 @@ class Transport:
                     f"Cannot use {where}: it answers {reason!r}. This port does not use HTTP. With TLS, Milvus serves "
                     "REST on a port of its own (proxy.http.port)."
                 )
-            reason = "its answer broke off in the first line"
+            reason = "the answer was cut off in its first line"
         if isinstance(error, requests.ConnectTimeout):
             return ConnectError(
                 f"{where} did not accept a connection within {settings.connect_timeout:g} s (connection field "
@@ -175,7 +176,7 @@ class Transport:
             late.timed_out = True
             return late
         if isinstance(inner, TimeoutError):
-            return ConnectError(f"{where} stopped reading the request: it took nothing of it for {timeout}.")
+            return ConnectError(f"{where} stopped reading the request: it accepted no bytes for {timeout}.")
         if isinstance(error, requests.exceptions.ContentDecodingError):
             return UnexpectedAnswerError(f"{where} sent an answer that cannot be unpacked: {reason}.")
         return ConnectError(f"No connection to {where}: {reason}. Is Milvus running there?")
@@ -238,7 +239,7 @@ class _Adapter(HTTPAdapter):
         return pool
 
     def opened(self, sock: Any) -> None:
-        """Keep a connection's socket in mind."""
+        """Remember a connection's socket."""
         with self._lock:
             self._sockets.add(sock)
 
@@ -253,7 +254,7 @@ class _Adapter(HTTPAdapter):
 
 
 class _Answer(http.client.HTTPResponse):
-    """Must begin within the socket's timeout, and be there as a whole after as long again."""
+    """Must begin within the socket's timeout and end within twice that."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **keywords: Any) -> None:
         super().__init__(sock, *arguments, **keywords)
@@ -285,7 +286,7 @@ class _Limited(io.RawIOBase):
 
 
 class _Connection(HTTPConnection):
-    """Has the connect timeout until it stands; after that, each step of sending and reading has the read timeout."""
+    """Uses the connect timeout while it connects, and the read timeout for each step of sending and reading."""
 
     response_class = _Answer
     step: int | None = None
@@ -315,8 +316,8 @@ class _Connection(HTTPConnection):
         try:
             while left:
                 left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout is for all of it
-        except ssl.SSLError as error:
-            # As a plain socket has it: urllib3 then reads the answer that the server may have sent before it closed.
+        except (ssl.SSLError, ConnectionResetError) as error:
+            # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
 

@@ -102,7 +102,7 @@ def test_what_has_answered_in_http_does_use_it() -> None:
     texts = iter([answer(b'{"code":200,"data":[]}', b"Connection: close\r\n"), b"garbage\r\n\r\n"])
     with RawServer(lambda connection: says(next(texts))(connection)) as server, client_of(server.url) as client:
         assert client.list_collections() == []
-        with pytest.raises(e.ConnectError, match="broke off in the first line"):
+        with pytest.raises(e.ConnectError, match="cut off in its first line"):
             client.list_collections()
 
 
