@@ -192,9 +192,8 @@ def wrong_rows(client: MilvusClient, source: soak_rows.Rows) -> tuple[int, int]:
 
 def wrong_rejects(source: soak_rows.Rows, outputs: dict[str, Any]) -> int:
     """How many rows should be in the rejects file and are not, or the other way round."""
-    texts = []
-    for line in Path(outputs["rejects_path"]).read_text().splitlines():
-        texts.append(json.loads(line)["$reject"]["position"])
+    lines = Path(outputs["rejects_path"]).read_text().splitlines()
+    texts = [json.loads(line)["$reject"]["position"] for line in lines]
     bad = np.flatnonzero(source.bad()).tolist()
     if source is soak_rows.LIST:
         due = {f"[{number}]" for number in bad}
