@@ -99,7 +99,8 @@ class LocalServer:
 class ScriptedServer(LocalServer):
     """Answers each path with the next of its scripted replies, the last one again and again; keeps the requests.
 
-    A reply may be a function of the request. Out of the box it describes ``docs``, accepts every upsert and finds every key.
+    A reply may be a function of the request. Out of the box it describes ``docs``, accepts every upsert and finds every
+    key.
     """
 
     def __init__(self) -> None:
@@ -114,6 +115,7 @@ class ScriptedServer(LocalServer):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer may wait 40 ms for the client's acknowledgement
 
             def _answer(self) -> None:
                 path, _, query = self.path.partition("?")

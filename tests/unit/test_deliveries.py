@@ -62,7 +62,7 @@ def test_a_server_that_accepts_nothing_fails_the_run_within_some_tens_of_request
     tmp_path: Path, count: int, batch_size: int, concurrency: int
 ) -> None:
     rejects, report = rejects_in(tmp_path), IngestReport()
-    with pytest.raises(e.DataRefusedError, match="Milvus accepts no row.* negative") as caught:
+    with pytest.raises(e.DataRefusedError, match=r"Milvus accepts no row.* negative") as caught:
         run(
             *(Store(), ((key, -1) for key in range(count)), rejects, report),
             batch_size=batch_size,
