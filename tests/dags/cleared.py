@@ -64,7 +64,7 @@ def note_pid(context: Any) -> None:
     (FOLDER / f"{context['ti'].dag_id}.pid").write_text(str(os.getpid()))
 
 
-def load(dag_id: str, retries: int, file: str = "rows.jsonl", retry_delay: float = 1) -> MilvusRestUpsertOperator:
+def load(dag_id: str, retries: int, file: str, retry_delay: float = 1) -> MilvusRestUpsertOperator:
     return MilvusRestUpsertOperator(
         task_id="load",
         collection_name=dag_id,
@@ -82,6 +82,11 @@ def load(dag_id: str, retries: int, file: str = "rows.jsonl", retry_delay: float
 def make(dag_id: str, define: Any) -> Any:
     common = {"schedule": None, "start_date": pendulum.datetime(2026, 1, 1, tz="UTC"), "catchup": False}
     return dag(dag_id=dag_id, is_paused_upon_creation=False, **common)(define)()
+
+
+def alone(dag_id: str, file: str, **arguments: Any) -> Any:
+    """Load the file."""
+    return make(dag_id, lambda: load(dag_id, 1, file, **arguments))
 
 
 def recreated(dag_id: str, retries: int) -> Any:
@@ -115,8 +120,8 @@ def listed(dag_id: str) -> Any:
 
 for way in ("task", "run", "cli"):
     globals()[f"recreated_{way}"] = recreated(f"recreated_{way}", retries=1)
-    globals()[f"rejected_{way}"] = make(f"rejected_{way}", lambda way=way: load(f"rejected_{way}", retries=1))
+    globals()[f"rejected_{way}"] = alone(f"rejected_{way}", "rows.jsonl")
     globals()[f"listed_{way}"] = listed(f"listed_{way}")
-    globals()[f"running_{way}"] = make(f"running_{way}", lambda way=way: load(f"running_{way}", 1, "good.jsonl"))
+    globals()[f"running_{way}"] = alone(f"running_{way}", "good.jsonl")
 recreated_without_retries = recreated("recreated_without_retries", retries=0)
-killed = make("killed", lambda: load("killed", 1, "good.jsonl", retry_delay=8))
+killed = alone("killed", "good.jsonl", retry_delay=8)
