@@ -236,7 +236,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--worker-kills", type=int, default=20)
     parser.add_argument("--server-kills", type=int, default=10)
-    parser.add_argument("--seconds", type=float, nargs=2, default=(3, 20), help="between two kills")
+    parser.add_argument("--seconds", type=float, nargs=2, default=(4, 30), help="between two kills")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -270,8 +270,8 @@ def main() -> int:
                 return state == "success"
 
             killer.run(arguments.worker_kills, arguments.server_kills, running)
-            while tasks := running():
-                print(f"running: {tasks}", flush=True)
+            print("No more is killed. Waiting for the tasks …", flush=True)
+            while running():
                 time.sleep(5)
             seconds = time.monotonic() - begin
             print("Reading every row back …", flush=True)
