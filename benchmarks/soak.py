@@ -145,8 +145,7 @@ class Killer:
 
     def _kill_one(self, tasks: list[str]) -> bool:
         """Whether there was one: between two tries there may be none."""
-        self._rng.shuffle(tasks)
-        for task in tasks:
+        for task in sorted(tasks, key=lambda task: self.workers[task]):  # so that none is spared
             path = self._folder / f"{task}.pid"
             with suppress(OSError, ValueError):
                 pid = int(path.read_text())
@@ -282,6 +281,7 @@ def main() -> int:
         "seed": arguments.seed,
         "rows": sum(source.count for source in SOURCES.values()),
         "worker_kills": sum(killer.workers.values()),
+        "worker_kills_by_task": killer.workers,
         "server_kills": killer.servers,
         "killed_together": killer.both,
         "tries": sum(part["tries"] for part in figures.values()),
