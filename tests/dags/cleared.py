@@ -16,9 +16,9 @@ from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 
+FOLDER = Path(os.environ.get("TEST_FOLDER", "unset"))
 BATCH_SIZE = 2
 ON_REJECT: dict[str, Any] = {"on_reject": "fail"}
-FOLDER = Path(os.environ.get("TEST_FOLDER", "unset"))
 ROWS = 3000
 BAD = 2600
 

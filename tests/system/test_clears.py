@@ -228,14 +228,13 @@ def test_cleared_while_it_runs(
     for way in WAYS:
         cleared.create(f"running_{way}")
     runs = {way: Run(dags, f"running_{way}") for way in WAYS}
-    for way, run in runs.items():
+    for run in runs.values():
         run.wait_for_checkpoint(ROWS // 6)
-        done = run.checkpoint()
-        pymilvus.delete(run.dag_id, ids=list(range(4, done - 4)))
+    dags.edit("BATCH_SIZE = 2", "BATCH_SIZE = 500")
+    for way, run in runs.items():
+        pymilvus.delete(run.dag_id, ids=list(range(4, run.checkpoint() - 4)))
         assert run.load()["state"] == "running"
         run.clear(way)
-        assert run.load()["state"] in ("restarting", "up_for_retry", "scheduled", "queued", "running")
-    dags.edit("BATCH_SIZE = 2", "BATCH_SIZE = 500")
     for run in runs.values():
         run.wait("success")
         assert run.load()["try_number"] >= 2
