@@ -4,6 +4,7 @@
 # make distributed  the sharded example on two Celery workers; needs redis-server
 # make screenshots  the pictures in docs/images; needs chromium
 # make bench      measure it, side by side with other ways: about 15 minutes
+# make soak       a million rows while worker and server are killed again and again: about 20 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # For `make test-all`: the oldest Airflow on the oldest Python, and the newest Python.
@@ -20,7 +21,7 @@ export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.
 RUN := .venv/bin/python
 KNOW_AIRFLOW := tests/unit tests/system $(patsubst %,tests/integration/test_%.py,connections sources storage upsert)
 
-.PHONY: demo test test-all distributed screenshots bench lint install lock clean
+.PHONY: demo test test-all distributed screenshots bench soak lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -44,6 +45,9 @@ bench: install
 	$(RUN) benchmarks/upsert.py --json benchmarks/results/upsert.json
 	$(RUN) benchmarks/client.py --json benchmarks/results/client.json
 	$(RUN) benchmarks/plot.py
+
+soak: install
+	$(RUN) benchmarks/soak.py --json benchmarks/results/soak.json
 
 lint: install
 	$(RUN) -m ruff format --check .

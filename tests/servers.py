@@ -156,6 +156,7 @@ class ScriptedServer(LocalServer):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer may wait 40 ms for the client's acknowledgement
 
             def _answer(self) -> None:
                 path, _, query = self.path.partition("?")

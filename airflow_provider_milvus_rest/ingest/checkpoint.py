@@ -26,6 +26,9 @@ _SAMPLE = 16
 _MAX_KEY_CHARS = 1000
 _STALE_SECONDS = 10.0
 """How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
+_LOADING_SECONDS = 60.0
+"""How long a collection may not be loaded: a Milvus that was restarted takes writes before it has loaded it again."""
+_NOT_LOADED = 101
 
 
 class Progressed(BaseModel):
@@ -132,17 +135,24 @@ def _why_not(keys: list[Key], look_up: Callable[[list[Key]], set[Key]], sleep: C
     """Why rows cannot be skipped; None if they are there."""
     if not keys:
         return "the earlier try has saved no key to look up"
-    end = time.monotonic() + _STALE_SECONDS
-    try:
-        while missing := [key for key in keys if key not in look_up(keys)]:
-            if time.monotonic() > end:
-                return f"{len(missing)} of {len(keys)} rows that the earlier try has stored are not there any more"
-            sleep(1)
-    except StoppedError:
-        raise
-    except MilvusRestError as error:
-        return f"the rows that the earlier try has stored cannot be looked up: {error}"
-    return None
+    begin = time.monotonic()
+    while True:
+        try:
+            found = look_up(keys)
+        except StoppedError:
+            raise
+        except MilvusRestError as error:
+            why = f"the rows that the earlier try has stored cannot be looked up: {error}"
+            seconds = _LOADING_SECONDS if error.code == _NOT_LOADED else 0.0
+        else:
+            missing = [key for key in keys if key not in found]
+            if not missing:
+                return None
+            why = f"{len(missing)} of {len(keys)} rows that the earlier try has stored are not there any more"
+            seconds = _STALE_SECONDS
+        if time.monotonic() - begin > seconds:
+            return why
+        sleep(1)
 
 
 def fingerprint(*parts: Any) -> str:

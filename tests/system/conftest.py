@@ -63,6 +63,13 @@ def standalone(
     tmp_path: Path,
 ) -> Iterator[Callable[..., Any]]:
     """``airflow standalone`` on a port of its own; the function calls the Airflow CLI beside it."""
+    with run_standalone(dags_folder, monkeypatch, tmp_path / "standalone.log"):
+        yield call_airflow
+
+
+@contextmanager
+def run_standalone(dags_folder: Path, environment: pytest.MonkeyPatch, log: Path) -> Iterator[None]:
+    """``airflow standalone`` on a port of its own, which the environment names while it runs."""
     (port,) = free_ports(1)
     for name, value in {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
@@ -73,17 +80,17 @@ def standalone(
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
     }.items():
-        monkeypatch.setenv(name, value)
-    log = tmp_path / "standalone.log"
+        environment.setenv(name, value)
     with running([AIRFLOW, "standalone"], log):
         wait_for(lambda: is_healthy(port), 120, lambda: log.read_text()[-5000:])
+        yield
 
-        def call(*arguments: str) -> Any:
-            done = subprocess.run([AIRFLOW, *arguments, "--output", "json"], capture_output=True, text=True, check=True)
-            output = re.search(r"^\[[{\]](.|\n)*", done.stdout, re.MULTILINE)  # after whatever is logged
-            return json.loads(output[0]) if output else None
 
-        yield call
+def call_airflow(*arguments: str) -> Any:
+    """What the Airflow CLI puts out as JSON."""
+    done = subprocess.run([AIRFLOW, *arguments, "--output", "json"], capture_output=True, text=True, check=True)
+    output = re.search(r"^\[[{\]](.|\n)*", done.stdout, re.MULTILINE)  # after whatever is logged
+    return json.loads(output[0]) if output else None
 
 
 @contextmanager

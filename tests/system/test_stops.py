@@ -97,7 +97,7 @@ def test_killed_at_half_way(
         print(f"\nkilled with SIGKILL: the retry sent {sent} of {ROWS} rows")
     assert outputs["read_count"] == outputs["upsert_count"] == ROWS
     assert 0 < sent < 0.6 * ROWS
-    assert f"Going on after {outputs['resumed_count']:,} rows" in task.log(2)
+    assert f"Resuming after {outputs['resumed_count']:,} rows, " in task.log(2)
     assert read_back(os.environ["TEST_COLLECTION"]) == {key: entity(key) for key in range(ROWS)}
 
 
@@ -108,12 +108,13 @@ def test_killed_and_the_input_changed(task: Task, read_back: Callable[[str], dic
     wait_for(lambda: task.state() == "success", 180, task.state)
     outputs = task.outputs()
     assert (outputs["upsert_count"], outputs["resumed_count"]) == (ROWS + 1, 0)
-    assert "Starting over: the input, the collection or the settings have changed since the earlier try." in task.log(2)
+    why = "the input, the collection or the settings have changed since the earlier try, or it was cleared"
+    assert f"Starting over: {why}." in task.log(2)
     assert read_back(os.environ["TEST_COLLECTION"]) == {key: entity(key) for key in range(ROWS + 1)}
 
 
 def test_told_to_stop(task: Task, capsys: pytest.CaptureFixture[str]) -> None:
-    """The outputs are there in time, and the retry goes on from where it was."""
+    """The outputs are there in time, and the retry resumes where it was."""
     process, begin = psutil.Process(task.pid), time.monotonic()
     process.send_signal(signal.SIGTERM)
     wait_for(lambda: task.outputs() is not None, 10, task.state, every=0.05)

@@ -242,7 +242,34 @@ def test_rows_that_are_not_there_any_more_are_not_skipped(monkeypatch: pytest.Mo
         assert store.rows == dict(rows)
 
 
-def test_rows_that_cannot_be_looked_up_are_not_skipped() -> None:
+@pytest.mark.parametrize("calls", [1, 3])
+def test_stored_keys_are_looked_up_in_one_request_as_soon_as_the_collection_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """A Milvus that was restarted takes writes before it has loaded the collection again."""
+    asked: list[int] = []
+
+    class Loading(Store):
+        def stored_keys(self, schema: Any, keys: list[int], partition_name: str | None) -> set[int]:
+            asked.append(len(keys))
+            if len(asked) < calls:
+                raise e.RequestRefusedError("collection not loaded", code=101)
+            return super().stored_keys(schema, keys, partition_name)
+
+    monkeypatch.setattr(Retry, "sleep", lambda *_: None)
+    store, state = Loading(), State()
+    rows = [(key, 1) for key in range(100)]
+    with pytest.raises(e.RowsRejectedError):
+        run(store, [*rows[:90], (90, -1)], checkpoint=checkpoint(state), batch_size=5)
+    report = run(store, rows, checkpoint=checkpoint(state), batch_size=5)
+    assert report.resumed_count > 0
+    assert len(asked) == calls
+    assert min(asked) > 1
+
+
+def test_rows_that_cannot_be_looked_up_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint._LOADING_SECONDS", 0)
+
     class NotLoaded(Store):
         def stored_keys(self, *_: Any) -> set[int]:
             raise e.RequestRefusedError("collection not loaded", code=101)

@@ -488,3 +488,62 @@ def test_a_store_that_does_not_work_is_no_failure(
 @pytest.fixture(autouse=True)
 def save_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint._SECONDS", 0)
+
+
+REFUSED = Reply({"code": 1804, "message": "fail to deal the insert data, error: the row is negative"})
+
+
+def refusing(keys: Callable[[int], bool], gone: Callable[[int], bool] = lambda _: False) -> Any:
+    """Refuses requests that have such a key; and is gone for those that have one of the others."""
+
+    def answer(request: Request) -> Reply:
+        sent = [row["id"] for row in request.json["data"]]
+        if any(map(gone, sent)):
+            return Reply({"code": 800, "message": "gone"})
+        return REFUSED if any(map(keys, sent)) else accept(request)
+
+    return answer
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_60_refused_rows_and_2940_others(
+    server: ScriptedServer,
+    upsert: Callable[..., MilvusRestUpsertOperator],
+    tmp_path: Path,
+    concurrency: int,
+    resumed: bool,
+) -> None:
+    """At the beginning of what a try sends, be it the first one or one that resumes just before them."""
+    first = 500 if resumed else 0
+    arguments = {"entities": [entity(key) for key in range(3000)], "batch_size": 100, "concurrency": concurrency}
+    arguments |= {"on_reject": "skip", "rejects_path": str(tmp_path)}
+    store, ti = Store(), Instance(try_number=2)
+
+    def bad(key: int) -> bool:
+        return first <= key < first + 60
+
+    if resumed:
+        server.script(UPSERT, refusing(bad, gone=lambda key: key >= 700))
+        with pytest.raises(e.NotFoundError):
+            upsert(**arguments).execute({"ti": Instance(), "task_state_store": store})
+    server.script(UPSERT, refusing(bad))
+    outputs = upsert(**arguments).execute({"ti": ti, "task_state_store": store})
+    assert (outputs["read_count"], outputs["upsert_count"], outputs["rejected_count"]) == (3000, 2940, 60)
+    assert outputs["resumed_count"] == first
+    lines = Path(outputs["rejects_path"]).read_text().splitlines()
+    named = [json.loads(line)["$reject"]["position"] for line in lines]
+    assert sorted(named) == sorted(f"[{key}]" for key in range(first, first + 60))
+
+
+@pytest.mark.parametrize("count", [2, 40, 3000, 100_000])
+def test_a_server_that_refuses_everything(
+    server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator], tmp_path: Path, count: int
+) -> None:
+    server.script(UPSERT, REFUSED)
+    rows, ti = [entity(key) for key in range(count)], Instance()
+    operator = upsert(entities=rows, batch_size=100, on_reject="skip", rejects_path=str(tmp_path))
+    with pytest.raises(e.DataRefusedError, match="Milvus accepts no row"):
+        operator.execute({"ti": ti})
+    assert len(server.sent_to(UPSERT)) < 60
+    assert ti.pushed["read_count"] == ti.pushed["unconfirmed_count"] > 0
