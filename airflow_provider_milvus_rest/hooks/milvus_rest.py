@@ -23,8 +23,7 @@ from airflow_provider_milvus_rest.exceptions import (
     shown,
 )
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
-from airflow_provider_milvus_rest.ingest.progress import Progress
-from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.options import DEFAULTS, Options

@@ -26,11 +26,8 @@ class Batch:
     """
 
     def __init__(self, max_rows: int, max_bytes: int) -> None:
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
-        # Rows that were replaced are kept, so they count too.
-        self._held = 0
-        self._bytes = 0
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._held = self._bytes = 0  # rows that were replaced are kept, so they count too
         self.rows: dict[Key, Pending] = {}
 
     def has_room(self, row: Pending) -> bool:

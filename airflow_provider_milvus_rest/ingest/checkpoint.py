@@ -8,8 +8,6 @@ dropped for a later row of their request that is. A rejected row ends it too, so
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, NonNegativeInt, StrictInt, StrictStr, ValidationError
 
 from airflow_provider_milvus_rest.exceptions import MilvusRestError, StoppedError, excerpt
+from airflow_provider_milvus_rest.rows.readers import fingerprint
 from airflow_provider_milvus_rest.rows.schema import Key
 
 KEY = "airflow_provider_milvus_rest"
@@ -27,13 +26,12 @@ _MAX_KEY_CHARS = 1000
 _STALE_SECONDS = 10.0
 """How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
 _LOADING_SECONDS = 60.0
-"""How long a collection may not be loaded: a Milvus that was restarted takes writes before it has loaded it again."""
-_NOT_LOADED = 101
+"""How long a collection may not be loaded (code 101): a restarted Milvus takes writes before it has loaded it again."""
 
 
 class Progressed(BaseModel):
-    """The rows at the beginning of the source that need not be sent again, how many of them were dropped as
-    duplicates, and some of the keys stored; ``fingerprint`` is that of all that decides what is stored.
+    """The first rows of the source, which need not be sent again, the duplicates among them, some of their keys, and
+    the fingerprint of all that decides what is stored.
     """
 
     fingerprint: str
@@ -47,15 +45,14 @@ class Checkpoint:
 
     :param store: Airflow's ``task_state_store`` (3.3), or what has its ``get``, ``set`` and ``delete``.
     :param source: the fingerprint of the input.
-    :param log: takes a line: what is done, and why.
     """
 
     def __init__(self, store: Any, source: str, log: Callable[[str], None]) -> None:
-        self._store = store
-        self._fingerprint = source
-        self._log = log
+        self._store, self._fingerprint, self._log = store, source, log
         self._last = time.monotonic()
-        self._marks: dict[int, Progressed] = {}  # where a try could resume once a batch and all before it are stored
+        self._marks: dict[
+            int, tuple[int, int, list[Key]]
+        ] = {}  # where a try could resume once a batch and all before it are stored
         self._stored: set[int] = set()
         self._next = 0  # the first batch that is not stored
         self._saved = self._reached = Progressed(fingerprint="", read_count=0, duplicate_count=0, keys=[])
@@ -65,38 +62,32 @@ class Checkpoint:
         self._fingerprint = fingerprint(self._fingerprint, *settings)
 
     def resume(self, look_up: Callable[[list[Key]], set[Key]], sleep: Callable[[float], None]) -> Progressed | None:
-        """Where an earlier try of the same work ended.
-
-        :param look_up: which of some keys the collection holds.
-        :param sleep: waits so many seconds.
-        """
+        """Where an earlier try of the same work ended. ``look_up`` says which of some keys the collection holds."""
         found = self._call("get", KEY)
         if found is None:
             return None
-        why: str | None
+        why: str | None = (
+            "the input, the collection or the settings have changed since the earlier try, or it was cleared"
+        )
         try:
             progressed = Progressed.model_validate(found)
-        except ValidationError:
-            why = "what the earlier try has saved cannot be read"
-        else:
-            why = "the input, the collection or the settings have changed since the earlier try, or it was cleared"
             if progressed.fingerprint == self._fingerprint:
                 why = _why_not(progressed.keys, look_up, sleep)
+        except ValidationError:
+            why = "what the earlier try has saved cannot be read"
         if why:
             self._log(f"Starting over: {why}.")
             return None
+        count = len(progressed.keys)
         self._log(
-            f"Resuming after {progressed.read_count:,} rows, which an earlier try has stored: "
-            f"{len(progressed.keys)} of them were looked up, and are there."
+            f"Resuming after {progressed.read_count:,} rows stored by an earlier try ({count} of them looked up)."
         )
         self._saved = self._reached = progressed
         return progressed
 
     def mark(self, batch: int, read_count: int, duplicate_count: int, keys: list[Key]) -> None:
         """Where a try could resume, once this batch and all before it are stored; batches are numbered from 0."""
-        self._marks[batch] = Progressed.model_construct(
-            fingerprint=self._fingerprint, read_count=read_count, duplicate_count=duplicate_count, keys=keys
-        )
+        self._marks[batch] = read_count, duplicate_count, list(filter(_can_be_looked_up, keys[:1] + keys[-1:]))
 
     def stored(self, batch: int) -> None:
         """Every row of a batch is; save how far that goes without a gap, if it is time."""
@@ -104,11 +95,12 @@ class Checkpoint:
         while self._next in self._stored:
             self._stored.remove(self._next)
             if mark := self._marks.pop(self._next, None):
-                new = [key for key in mark.keys if len(str(key)) <= _MAX_KEY_CHARS]
+                rows, duplicates, new = mark
                 keys = [*dict.fromkeys(self._reached.keys + new)]
                 if len(keys) > _SAMPLE:
                     del keys[1:-1:2]  # the first and the last stay
-                self._reached = mark.model_copy(update={"keys": keys})
+                counts = {"read_count": rows, "duplicate_count": duplicates}
+                self._reached = Progressed(fingerprint=self._fingerprint, keys=keys, **counts)
             self._next += 1
         if time.monotonic() - self._last >= _SECONDS:
             self.save()
@@ -133,28 +125,27 @@ class Checkpoint:
 
 def _why_not(keys: list[Key], look_up: Callable[[list[Key]], set[Key]], sleep: Callable[[float], None]) -> str | None:
     """Why rows cannot be skipped; None if they are there."""
-    if not keys:
-        return "the earlier try has saved no key to look up"
     begin = time.monotonic()
-    while True:
+    while keys:
         try:
-            found = look_up(keys)
-        except StoppedError:
-            raise
-        except MilvusRestError as error:
-            why = f"the rows that the earlier try has stored cannot be looked up: {error}"
-            seconds = _LOADING_SECONDS if error.code == _NOT_LOADED else 0.0
-        else:
-            missing = [key for key in keys if key not in found]
+            missing = len(set(keys) - look_up(keys))
+            why, seconds = (
+                f"{missing} of {len(keys)} rows stored by the earlier try are not there any more",
+                _STALE_SECONDS,
+            )
             if not missing:
                 return None
-            why = f"{len(missing)} of {len(keys)} rows that the earlier try has stored are not there any more"
-            seconds = _STALE_SECONDS
+        except MilvusRestError as error:
+            if isinstance(error, StoppedError):
+                raise
+            why, seconds = f"rows stored by the earlier try cannot be looked up: {error}", _LOADING_SECONDS
+            seconds *= error.code == 101
         if time.monotonic() - begin > seconds:
             return why
         sleep(1)
+    return "none of the rows stored by the earlier try can be looked up"
 
 
-def fingerprint(*parts: Any) -> str:
-    """One for equal parts, which JSON can hold."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _can_be_looked_up(key: Key) -> bool:
+    """Milvus 2.3.5 does not find the Int64 keys at the ends of their range; long texts would fill the state store."""
+    return len(key) <= _MAX_KEY_CHARS if isinstance(key, str) else abs(key) < 2**63 - 1

@@ -7,14 +7,13 @@ batches are kept, and some of their rows sent alone, until one is accepted, or s
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
 from airflow_provider_milvus_rest.exceptions import DataRefusedError, RequestTooLargeError
 from airflow_provider_milvus_rest.ingest.batches import Pending
-from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Sent
+from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Part, Sent
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rows.schema import Key
 
@@ -31,32 +30,22 @@ class _Delivery:
 
     number: int
     rows: dict[Key, Pending]
-    size: int
     left: int
+    size: int
     rejected: bool = False
     timed_out: float | None = None
 
 
-@dataclass(eq=False)
-class _Part:
-    """Rows of a batch for one request."""
-
-    delivery: _Delivery
-    rows: list[Pending]
-
-
 @dataclass
 class Event:
-    """What has happened: a request was sent, or rows were acknowledged or refused.
+    """A request was sent, or rows were acknowledged or refused; the ``earlier`` one of a refused row is sent instead.
 
-    ``reinstated`` rows are sent because the later row with their key was refused. ``stored`` is the number of a batch
-    of which all rows are. ``too_large`` is how many bytes of several rows were. ``error`` ends the run.
+    ``stored`` is the number of a batch of which all rows are; ``too_large`` counts bytes; ``error`` ends the run.
     """
 
     sent: Sent | None = None
     acknowledged: list[Pending] = field(default_factory=list)
     refused: list[tuple[Pending, DataRefusedError]] = field(default_factory=list)
-    reinstated: int = 0
     stored: int | None = None
     too_large: int | None = None
     error: BaseException | None = None
@@ -65,8 +54,8 @@ class Event:
 class Deliveries:
     """The batches on their way, at most ``concurrency`` at a time, and never two that share a key.
 
-    :param read_timeout: for as long, the keys of a request that timed out are held afterwards: Milvus or a gateway
-        may apply it late, and a newer row of the key must not be overtaken.
+    The keys of a request that timed out are held for ``read_timeout`` seconds more: Milvus or a gateway may apply it
+    late, and a newer row of the key must not be overtaken.
     """
 
     def __init__(self, options: Options, lanes: Lanes, read_timeout: float) -> None:
@@ -75,35 +64,30 @@ class Deliveries:
         self._lanes = lanes
         self._hold_seconds = min(read_timeout, _MAX_HOLD_SECONDS)
         self._open: list[_Delivery] = []
-        self._waiting: deque[_Part] = deque()
-        self._sending: dict[int, _Part] = {}
+        self._waiting: deque[Part] = deque()
         self._held: list[tuple[float, frozenset[Key]]] = []
-        self._numbers = itertools.count()
         self.accepted = False
         """Whether Milvus has accepted a row."""
         self._tries = 0
         self._error = DataRefusedError("")
-        self._undecided: list[_Part] = []
-        self._refused: list[tuple[_Part, DataRefusedError]] = []  # each a row that was sent alone
+        self._undecided: list[Part] = []
+        self._refused: list[tuple[Part, DataRefusedError]] = []  # each a row that was sent alone
 
-    @property
     def busy(self) -> bool:
         """Whether something is being sent, or will be."""
-        return bool(self._waiting or self._sending)
+        return bool(self._waiting or self._lanes.sending)
 
-    @property
     def in_doubt(self) -> bool:
         """Whether rows were refused and are not decided about, since none was accepted so far."""
         return not self.accepted and bool(self._undecided or self._refused)
 
-    @property
     def unconfirmed(self) -> int:
         """How many rows are on their way, or kept."""
         return sum(delivery.left for delivery in self._open)
 
     def has_room(self, rows: dict[Key, Pending]) -> bool:
         """Whether a batch may come now: sent beside one that has one of its keys, either of the two could win."""
-        limit = _MAX_KEPT if self.in_doubt else self._count
+        limit = _MAX_KEPT if self.in_doubt() else self._count
         if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._max_bytes:
             return False
         now = time.monotonic()
@@ -113,28 +97,22 @@ class Deliveries:
 
     def submit(self, number: int, rows: dict[Key, Pending]) -> None:
         """Send a batch; there must be room."""
-        delivery = _Delivery(number, rows, sum(len(row.text) for row in rows.values()), len(rows))
+        delivery = _Delivery(number, rows, len(rows), sum(len(row.text) for row in rows.values()))
         self._open.append(delivery)
-        (self._undecided if self.in_doubt else self._waiting).append(_Part(delivery, list(rows.values())))
+        (self._undecided if self.in_doubt() else self._waiting).append(Part(delivery, list(rows.values())))
         self._start()
 
     def next(self, timeout: float) -> Event:
-        """Wait for what happens next, and send what follows from it.
-
-        :raises queue.Empty: nothing did within ``timeout`` seconds.
-        """
+        """Wait for what happens next, and send what follows; queue.Empty if nothing does within ``timeout`` seconds."""
         item = self._lanes.next(timeout)
         if isinstance(item, Sent):
             return Event(sent=item)
-        event = self._decide(item, self._sending.pop(item.number))
+        event = self._decide(item)
         self._start()
         return event
 
     def try_one(self, last: bool) -> bool:
-        """In doubt: send a row alone, of the newest that are untried; False if that was done often enough.
-
-        :param last: whether the decision cannot be put off any longer.
-        """
+        """In doubt, send one of the newest untried rows alone; False if enough were, of which more are at the ``last``."""
         rows = len(self._refused) + sum(len(part.rows) for part in self._undecided)
         if not self._undecided or self._tries >= (_MAX_TRIES if last else 2 * rows.bit_length()):
             return False
@@ -142,8 +120,8 @@ class Deliveries:
         self._undecided.remove(part)
         middle = len(part.rows) // 2
         others = (part.rows[:middle], part.rows[middle + 1 :])
-        self._undecided += [_Part(part.delivery, rows) for rows in others if rows]
-        self._waiting.append(_Part(part.delivery, [part.rows[middle]]))
+        self._undecided += [Part(part.delivery, rows) for rows in others if rows]
+        self._waiting.append(Part(part.delivery, [part.rows[middle]]))
         self._start()
         return True
 
@@ -152,10 +130,8 @@ class Deliveries:
         count, error = len(self._refused), self._error
         if count == 1 and not self._undecided:
             return Event(refused=self._reject())
-        alone = f", {count} of them sent alone" if count > 1 else ""
-        message = f"Milvus accepts no row: it has refused every one{alone}. The collection or the server is at fault"
-        message += f" rather than the rows. {error.args[0]}"
-        return Event(error=type(error)(message, code=error.code, http_status=error.http_status))
+        what = f"Milvus accepted none of the rows, {count} of which were sent alone: a row is not the cause."
+        return Event(error=type(error)(f"{what} {error.args[0]}", code=error.code, http_status=error.http_status))
 
     def stop(self) -> None:
         """Send nothing that is not yet being sent."""
@@ -163,15 +139,13 @@ class Deliveries:
         self._count = 0
 
     def _start(self) -> None:
-        while self._waiting and self._count and not self._lanes.full:
-            part = self._waiting.popleft()
-            number = next(self._numbers)
-            self._lanes.submit(number, part.rows)
-            self._sending[number] = part
+        while self._waiting and self._lanes.sending < self._count:
+            self._lanes.submit(self._waiting.popleft())
 
-    def _decide(self, outcome: Outcome, part: _Part) -> Event:
-        delivery, rows, error = part.delivery, part.rows, outcome.error
-        delivery.timed_out = outcome.timed_out or delivery.timed_out
+    def _decide(self, outcome: Outcome) -> Event:
+        part, error, timed_out = outcome
+        delivery, rows = part.delivery, part.rows
+        delivery.timed_out = timed_out or delivery.timed_out
         if error is None:
             self.accepted = True
             self._waiting.extend(self._undecided)
@@ -183,32 +157,27 @@ class Deliveries:
         self._error = error
         if len(rows) == 1:
             return self._refuse(part, error)
-        middle = len(rows) // 2
         if self.accepted:
-            self._waiting.extendleft([_Part(delivery, rows[middle:]), _Part(delivery, rows[:middle])])
+            middle = len(rows) // 2
+            self._waiting.extendleft([Part(delivery, rows[middle:]), Part(delivery, rows[:middle])])
         else:
             self._undecided.append(part)
-        size = sum(len(row.text) + 1 for row in rows)
-        return Event(too_large=size if isinstance(error, RequestTooLargeError) else None)
+        too_large = isinstance(error, RequestTooLargeError)
+        return Event(too_large=sum(len(row.text) + 1 for row in rows) if too_large else None)
 
-    def _refuse(self, part: _Part, error: DataRefusedError) -> Event:
+    def _refuse(self, part: Part, error: DataRefusedError) -> Event:
         """A row that was sent alone; if it replaced an earlier one of its key, that one stands."""
         self._refused.append((part, error))
         earlier = part.rows[0].earlier
         if earlier:
-            part.delivery.left += 1
-            again = _Part(part.delivery, [earlier])
-            if self.accepted:
-                self._waiting.appendleft(again)
-            else:
-                self._undecided.insert(0, again)
-        return Event(refused=self._reject() if self.accepted else [], reinstated=bool(earlier))
+            (self._waiting if self.accepted else self._undecided).insert(0, Part(part.delivery, [earlier]))
+        return Event(refused=self._reject() if self.accepted else [])
 
     def _reject(self) -> list[tuple[Pending, DataRefusedError]]:
         refused, self._refused = self._refused, []
         for part, _ in refused:
             part.delivery.rejected = True
-            self._settle(part.delivery, 1)
+            self._settle(part.delivery, 0 if part.rows[0].earlier else 1)
         return [(part.rows[0], error) for part, error in refused]
 
     def _settle(self, delivery: _Delivery, count: int) -> int | None:

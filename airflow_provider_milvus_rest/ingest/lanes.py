@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from airflow_provider_milvus_rest.exceptions import DataRefusedError, MilvusRestError, StoppedError
 from airflow_provider_milvus_rest.ingest.batches import Pending
@@ -16,22 +17,28 @@ from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """A request is sent: bytes of its rows, and whether it repeats an earlier one."""
 
     size: int
     again: bool
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(eq=False)
+class Part:
+    """Rows for one request, and the ``delivery`` that they are of."""
+
+    delivery: Any
+    rows: list[Pending]
+
+
+class Outcome(NamedTuple):
     """What became of rows that were sent in one request. Without an ``error``, Milvus has acknowledged all of them.
 
     ``timed_out`` is when an attempt last timed out (``time.monotonic``): Milvus may still apply it.
     """
 
-    number: int
+    part: Part
     error: BaseException | None = None
     timed_out: float | None = None
 
@@ -41,30 +48,22 @@ class Lanes:
 
     def __init__(self, client: MilvusRestClient, schema: CollectionSchema, options: Options, retry: Retry) -> None:
         self._client, self._schema, self._options, self._retry = client, schema, options, retry
-        self._todo: queue.SimpleQueue[tuple[int, list[Pending]] | None] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Sent | Outcome] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self.sending = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether every lane is busy."""
-        return self.sending >= self._options.concurrency
-
-    def submit(self, number: int, rows: list[Pending]) -> None:
-        """Send rows; there must be a free lane. The outcome has this number."""
+    def submit(self, part: Part) -> None:
+        """Send rows. More than ``concurrency`` at a time is not meant."""
         if len(self._threads) <= self.sending:
             thread = threading.Thread(target=self._run, name=f"milvus-rest-lane-{len(self._threads)}", daemon=True)
             thread.start()  # may fail, where a container limits them
             self._threads.append(thread)
         self.sending += 1
-        self._todo.put((number, rows))
+        self._todo.put(part)
 
     def next(self, timeout: float) -> Sent | Outcome:
-        """Wait for what happens next.
-
-        :raises queue.Empty: nothing did within ``timeout`` seconds.
-        """
+        """Wait for what happens next; queue.Empty if nothing does within ``timeout`` seconds."""
         item = self._done.get(timeout=timeout)
         self.sending -= isinstance(item, Outcome)
         return item
@@ -78,11 +77,12 @@ class Lanes:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
-        while todo := self._todo.get():
-            self._done.put(self._send(*todo))
+        while part := self._todo.get():
+            self._done.put(self._send(part))
 
-    def _send(self, number: int, rows: list[Pending]) -> Outcome:
+    def _send(self, part: Part) -> Outcome:
         """Send one request until it is acknowledged or refused, or a retry no longer helps."""
+        rows = part.rows
         timed_out: float | None = None
         again = False
 
@@ -99,13 +99,13 @@ class Lanes:
         try:
             texts, keys = [row.text for row in rows], [row.key for row in rows]
             size = sum(map(len, texts)) + len(texts)
-            names = {"collection_name": self._schema.name, "db_name": self._schema.db_name}
-            request = UpsertRequest(**names, partition_name=self._options.partition_name, data=texts)
+            where = {"db_name": self._schema.db_name, "partition_name": self._options.partition_name}
+            request = UpsertRequest(collection_name=self._schema.name, **where, data=texts)
             self._retry.call(attempt)
             self._retry.acknowledged = True
         except BaseException as error:  # for the main thread to raise
             if isinstance(error, MilvusRestError) and not isinstance(error, (DataRefusedError, StoppedError)):
                 last = "" if len(rows) == 1 else f" to {rows[-1].position}"
                 error.args = (f"{error.args[0]} The request held {rows[0].position}{last}.",)
-            return Outcome(number, error, timed_out)
-        return Outcome(number, None, timed_out)
+            return Outcome(part, error, timed_out)
+        return Outcome(part, None, timed_out)

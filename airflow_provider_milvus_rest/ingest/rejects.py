@@ -6,12 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from airflow_provider_milvus_rest.exceptions import (
-    InputError,
-    RowError,
-    RowsRejectedError,
-    SourceUnavailableError,
-)
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, SourceUnavailableError
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection, without_secrets
 from airflow_provider_milvus_rest.rows.rejected import line_of
 
@@ -22,9 +17,7 @@ _LASTING = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionEr
 
 
 class Rejects:
-    """Counts rejected rows, keeps the first ones, and writes all into a file if there is one.
-
-    The file, see :mod:`~airflow_provider_milvus_rest.rows.rejected`, is made when there is something to write.
+    """Counts rejected rows, keeps the first ones, and writes all into a file, made when there is something to write.
 
     :param file: a ``pathlib.Path`` or ``ObjectStoragePath``, or None: then the first rejected row fails the run.
     :param max_rejects: more than that many fail the run; None for no limit.
@@ -48,15 +41,12 @@ class Rejects:
         """Whether there are more than may be."""
         return self._limit is not None and self.count > self._limit
 
-    def enough(self, more: int = 0) -> bool:
-        """Whether, with so many more, there are more than may be and as many as an error names."""
-        return self._limit is not None and self.count + more >= max(self._limit + 1, NAMED)
+    def enough(self) -> bool:
+        """Whether there are more than may be, and as many as an error names."""
+        return self._limit is not None and self.count >= max(self._limit + 1, NAMED)
 
     def add(self, entity: Any, error: RowError, octets: Collection[str] = ()) -> None:
-        """Take note of a row.
-
-        :param octets: the names of fields that take base64 for bytes.
-        """
+        """Take note of a row; ``octets`` are the names of fields that take base64 for bytes."""
         self.count += 1
         if len(self._first) < NAMED:
             self._first.append(error)
@@ -70,11 +60,7 @@ class Rejects:
             self._stream.write(line_of(entity, error, octets))
 
     def close(self) -> None:
-        """Finish the file.
-
-        :raises InputError: it cannot be written; object stores say so only now.
-        :raises SourceUnavailableError: likewise, but a retry may help.
-        """
+        """Finish the file. Object stores say only now that it cannot be written."""
         if self._stream is not None:
             with self._writing():
                 self._stream.close()

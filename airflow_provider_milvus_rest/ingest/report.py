@@ -1,10 +1,13 @@
-"""What became of the rows."""
+"""What became of the rows, and a line in the log now and then of how far a run is."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+SECONDS, _BAR = 10.0, 20
 
 
 @dataclass
@@ -15,12 +18,11 @@ class IngestReport:
     * ``upsert_count``: rows that Milvus has acknowledged.
     * ``duplicate_count``: rows not sent because a later row of the same request had their key.
     * ``rejected_count``: rows refused, here or by Milvus.
-    * ``unconfirmed_count``: rows read but not sent, or sent and not answered (they may be stored), counted
-      where they wait. 0 on success.
+    * ``unconfirmed_count``: rows read but not sent, or sent and not answered (they may be stored); 0 on success.
     * ``resumed_count``: the part of ``upsert_count`` that an earlier try of the task wrote.
     * ``request_count``, ``retry_count``: upsert requests sent, and how many of them repeated an earlier one.
     * ``bytes_sent``: bytes of encoded rows in those requests.
-    * ``upsert_ids``: the keys acknowledged, in order, when asked for; else None.
+    * ``upsert_ids``: the keys acknowledged, in order, if asked for.
     """
 
     read_count: int = 0
@@ -42,10 +44,7 @@ class IngestReport:
         return round(time.monotonic() - self._started, 3)
 
     def check(self) -> None:
-        """The sum that every run must satisfy.
-
-        :raises AssertionError: rows were lost or counted twice, which is a defect of this package.
-        """
+        """Raise AssertionError if rows were lost or counted twice."""
         accounted = self.upsert_count + self.duplicate_count + self.rejected_count + self.unconfirmed_count
         if accounted != self.read_count:
             raise AssertionError(
@@ -72,3 +71,33 @@ class IngestReport:
         seconds = self.duration_seconds
         rate = f", {self.upsert_count / seconds:,.0f} rows/s" if seconds else ""
         return f"{self.counts()}; {requests}, {self.bytes_sent:,} bytes, {seconds:.1f} s{rate}"
+
+
+class Progress:
+    """Logs at most one line in :data:`SECONDS`; ``share`` is how much was read, from 0 to 1, None if not known."""
+
+    def __init__(self, report: IngestReport, share: Callable[[], float | None], log: Callable[[str], None]) -> None:
+        self._report, self._share, self._log = report, share, log
+        self._started = self._last = time.monotonic()
+        self._rows = 0
+
+    def tick(self) -> None:
+        """Log a line if it is time."""
+        now = time.monotonic()
+        if now - self._last < SECONDS:
+            return
+        rate = (self._report.upsert_count - self._rows) / (now - self._last)
+        self._last, self._rows = now, self._report.upsert_count
+        self._log(f"{self._report.counts()}; {rate:,.0f} rows/s{self._bar(now - self._started)}")
+
+    def _bar(self, seconds: float) -> str:
+        try:
+            share = self._share()
+        except Exception:  # the size of a remote file, say: the run does not depend on it
+            share = None
+        if not share or share > 1:
+            return ""
+        filled = int(share * _BAR)
+        left = round(seconds / share - seconds)
+        time_left = f"{left // 3600}:{left % 3600 // 60:02}:{left % 60:02}"
+        return f" [{'#' * filled}{'.' * (_BAR - filled)}] {share:.0%} read, about {time_left} left"

@@ -10,21 +10,14 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from airflow_provider_milvus_rest.exceptions import (
-    ForbiddenError,
-    MilvusRestError,
-    NotAuthenticatedError,
-    ServerError,
-    StoppedError,
-)
+from airflow_provider_milvus_rest import exceptions as e
 
 T = TypeVar("T")
 _SHORT_SECONDS = 30.0
 """The budget before the first answer of a run, so that a wrong host fails soon, and for :data:`_OWN_FAULT`."""
-_CREDENTIALS = (NotAuthenticatedError, ForbiddenError)
+_CREDENTIALS = (e.NotAuthenticatedError, e.ForbiddenError)
 """Milvus also answers so when its coordinator is away (``proxy/util.go:passwordVerify``, 2.3 to 3.0)."""
-_OWN_FAULT = (ServerError, *_CREDENTIALS)
-"""What may be the request's own fault rather than the server's trouble (code 65535)."""
+_OWN_FAULT = (e.ServerError, *_CREDENTIALS)  # what may be the request's rather than the server's (code 65535)
 _MAX_PAUSE = 15.0
 TICK = 0.1
 """Seconds after which a wait looks whether the run was stopped."""
@@ -38,7 +31,7 @@ class _Tries:
     since: float = 0.0
     own_fault_since: float | None = None
 
-    def pause(self, error: MilvusRestError, budget: float) -> float | None:
+    def pause(self, error: e.MilvusRestError, budget: float) -> float | None:
         """Seconds until the next attempt; None to give up. The last attempt is made when the budget ends."""
         now = time.monotonic()
         self.since = self.since if self.failed else now
@@ -61,44 +54,33 @@ class Retry:
 
     Each request has its own budget, which begins with its first failure: that others succeed does not extend it.
     Each failure halves how many requests may be on their way; each success adds a part of one, up to ``concurrency``.
-
-    :param budget: seconds for which a failed request is sent again.
-    :param log: takes a line about each retry.
+    ``budget`` is in seconds; ``log`` takes a line about each retry.
     """
 
     def __init__(self, budget: float, concurrency: int, log: Callable[[str], None] = lambda _: None) -> None:
-        self._budget = budget
-        self._most = concurrency
-        self._log = log
+        self._budget, self._most, self._log = budget, concurrency, log
         self._changed = threading.Condition()
         self._allowed = float(concurrency)
         self._sending = 0
         self._answered = False
         self._not_before = 0.0
-        self.acknowledged = False
-        """Whether an upsert was, so that the credentials are right."""
-        self.stopped = False
-        """Once True, no request begins any more."""
-        self.interrupted = False
-        """Whether that is because the task is to end at once."""
+        self.acknowledged = False  # whether an upsert was, so that the credentials are right
+        self.stopped = False  # once True, no request begins any more
+        self.interrupted = False  # whether that is because the task is to end at once
 
     def interrupt(self) -> None:
         """Let no request begin any more, and the run end. Takes no lock: a signal handler may call it."""
         self.stopped = self.interrupted = True
 
     def call(self, send: Callable[[], T]) -> T:
-        """What ``send`` returns, called again as long as that may help.
-
-        :raises StoppedError: the run was stopped.
-        :raises MilvusRestError: what ``send`` raised, when a retry cannot help or the budget is spent.
-        """
+        """What ``send`` returns, called again as long as that may help. Its error, if that is over or cannot help."""
         tries = _Tries()
         while True:
             self._enter()
-            error: MilvusRestError | None = None
+            error: e.MilvusRestError | None = None
             try:
                 return send()
-            except MilvusRestError as failure:
+            except e.MilvusRestError as failure:
                 error = failure
                 if not (error.retryable or (self.acknowledged and isinstance(error, _CREDENTIALS))):
                     raise
@@ -118,10 +100,7 @@ class Retry:
             self.sleep(pause)
 
     def in_thread(self, function: Callable[[], T]) -> T:
-        """What ``function`` returns in a thread of its own, so that an interrupt ends the wait whatever it waits for.
-
-        :raises StoppedError: it was interrupted; the thread ends when the function does.
-        """
+        """What ``function`` returns in a thread of its own, so that an interrupt ends the wait for anything."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -132,31 +111,28 @@ class Retry:
 
         threading.Thread(target=run, name="milvus-rest-call", daemon=True).start()
         while not wait([future], TICK).done:
-            self._check()
+            self.check()
         return future.result()
 
     def sleep(self, seconds: float) -> None:
-        """Wait.
-
-        :raises StoppedError: the run was stopped.
-        """
+        """Wait; StoppedError if the run was stopped."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self._check()
+            self.check()
             time.sleep(min(left, TICK))
 
     def _enter(self) -> None:
         """Wait until a request may begin."""
         with self._changed:
             while True:
-                self._check()
+                self.check()
                 early = self._not_before - time.monotonic()
                 if early <= 0 and self._sending < max(1, int(self._allowed)):
                     self._sending += 1
                     return
                 self._changed.wait(min(early, TICK) if early > 0 else TICK)
 
-    def _leave(self, error: MilvusRestError | None) -> None:
+    def _leave(self, error: e.MilvusRestError | None) -> None:
         with self._changed:
             self._sending -= 1
             if error is None or not error.retryable:  # it is an answer, if not a good one
@@ -166,6 +142,7 @@ class Retry:
                 self._allowed = max(1.0, self._allowed / 2)
             self._changed.notify_all()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise StoppedError if no request may begin any more."""
         if self.stopped:
-            raise StoppedError("The run was stopped before everything was sent.")
+            raise e.StoppedError("The run was stopped before everything was sent.")

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, StoppedError
+from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
 from airflow_provider_milvus_rest.ingest.lanes import Lanes
-from airflow_provider_milvus_rest.ingest.progress import Progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
-from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
@@ -30,11 +29,7 @@ _STOP_SECONDS = 1.5
 
 
 class Ingest:
-    """One run, by its :class:`~airflow_provider_milvus_rest.options.Options`.
-
-    ``report`` is only touched by the thread that calls :meth:`run`, is brought up to date as it proceeds, and is true
-    also when that raises.
-    """
+    """One run. Only the thread that calls :meth:`run` touches ``report``, which is true also when that raises."""
 
     def __init__(
         self,
@@ -48,7 +43,8 @@ class Ingest:
     ) -> None:
         self._client, self._schema, self._options = client, schema, options
         self._report, self._retry = report, retry
-        self._progress, self._checkpoint = progress, checkpoint
+        self._progress = progress or Progress(report, lambda: None, lambda _: None)
+        self._checkpoint = checkpoint
         self._encoder = RowEncoder(schema, options.field_map)
         self._octets = columns_of(self._encoder.columns, *OCTETS)
         self._rejects = Rejects(options.rejects, options.max_rejects)
@@ -64,8 +60,7 @@ class Ingest:
 
         :raises RowsRejectedError: more rows are rejected than ``max_rejects`` allows. No batch is sent from then on;
             the rows up to the length of a batch are still checked, so that the error can name more than one.
-        :raises DataRefusedError: Milvus accepts no row at all.
-        :raises MilvusRestError: a request that fails ends the run; requests before it stay written.
+        :raises MilvusRestError: a request that fails, or is refused with all others, ends the run.
         """
         failed, patience = True, _STOP_SECONDS
         try:
@@ -74,7 +69,7 @@ class Ingest:
                 self._complete()
                 if self._rejects.failed:
                     raise self._rejects.error(self._report.read_count)
-                if self._batch.rows or self._deliveries.unconfirmed:
+                if self._batch.rows or self._deliveries.unconfirmed():
                     raise AssertionError("The run has left rows behind. Please report this defect.")
                 failed = False
             except Exception:
@@ -92,29 +87,26 @@ class Ingest:
         self._skip(rows)
         checked_only = 0
         for row in rows:
-            self._check_stopped()
+            self._retry.check()
             self._report.read_count += 1
             self._in_hand += 1
             self._take(row)
             checked_only += self._rejects.failed
             if checked_only and (checked_only >= self._options.batch_size or self._rejects.enough()):
                 return
-            if self._progress:
-                self._progress.tick()
+            self._progress.tick()
 
     def _skip(self, rows: Iterator[Row]) -> None:
         """Pass over what an earlier try has done."""
-        progressed = self._checkpoint and self._checkpoint.resume(self._look_up, self._retry.sleep)
-        if not progressed:
+        if not (self._checkpoint and (progressed := self._checkpoint.resume(self._look_up, self._retry.sleep))):
             return
         count, duplicates = progressed.read_count, progressed.duplicate_count
         for number in range(count):
-            self._check_stopped()
+            self._retry.check()
             if next(rows, None) is None:
                 raise InputError(f"the source has {number} rows, but had {count} before")
-        report = self._report
-        report.read_count, report.duplicate_count = count, duplicates
-        report.upsert_count = report.resumed_count = count - duplicates
+        self._report.read_count, self._report.duplicate_count = count, duplicates
+        self._report.upsert_count = self._report.resumed_count = count - duplicates
         self._deliveries.accepted = True
 
     def _look_up(self, keys: list[Key]) -> set[Key]:
@@ -145,7 +137,7 @@ class Ingest:
         """Send what is left, and wait for all answers."""
         self._submit(self._report.read_count)
         self._settle(last=True)
-        while self._deliveries.busy and not self._rejects.enough():
+        while self._deliveries.busy() and not self._rejects.enough():
             self._collect()
             self._settle(last=True)
 
@@ -153,25 +145,18 @@ class Ingest:
         """Hand over the batch as soon as it may be; it stays where it is if more rows are rejected than may be."""
         while self._batch.rows and not self._rejects.failed:
             if not self._deliveries.has_room(self._batch.rows):
-                if self._deliveries.in_doubt:
-                    self._settle(last=True)
-                else:
-                    self._collect()
+                self._settle(last=True) if self._deliveries.in_doubt() else self._collect()
                 continue
             number, rows = next(self._batches), self._batch.take()
             if self._checkpoint and not self._report.rejected_count:
-                keys = [next(iter(rows)), next(reversed(rows))]
-                self._checkpoint.mark(number, read_count, self._report.duplicate_count, keys)
+                self._checkpoint.mark(number, read_count, self._report.duplicate_count, [*rows])
             self._deliveries.submit(number, rows)
             self._settle()
 
     def _settle(self, last: bool = False) -> None:
-        """In doubt, send some rows alone.
-
-        :raises DataRefusedError: Milvus has accepted none of them, and it is time to decide.
-        """
-        while self._deliveries.in_doubt and not self._rejects.failed:
-            if self._deliveries.busy:
+        """In doubt, send some rows alone; DataRefusedError if none of them is accepted and it is time to decide."""
+        while self._deliveries.in_doubt() and not self._rejects.failed:
+            if self._deliveries.busy():
                 self._collect()
             elif not self._deliveries.try_one(last):
                 if last:
@@ -181,17 +166,10 @@ class Ingest:
     def _collect(self) -> None:
         """Take note of the next event, if there is one soon. Raises what ends the run."""
         try:
-            event = self._deliveries.next(TICK)
+            self._note(self._deliveries.next(TICK))
         except queue.Empty:
-            self._check_stopped()
-            if self._progress:
-                self._progress.tick()
-            return
-        self._note(event)
-
-    def _check_stopped(self) -> None:
-        if self._retry.interrupted:
-            raise StoppedError("The run was stopped before everything was read and sent.")
+            self._retry.check()
+            self._progress.tick()
 
     def _note(self, event: Event) -> None:
         report = self._report
@@ -200,7 +178,7 @@ class Ingest:
             report.retry_count += event.sent.again
             report.bytes_sent += event.sent.size
         report.upsert_count += len(event.acknowledged)
-        report.duplicate_count -= event.reinstated
+        report.duplicate_count -= sum(row.earlier is not None for row, _ in event.refused)
         if report.upsert_ids is not None:
             self._ids += [(row.index, row.key) for row in event.acknowledged]
         if event.too_large:
@@ -221,7 +199,7 @@ class Ingest:
         while self._lanes.sending and time.monotonic() < deadline:
             if self._retry.interrupted and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
-            with suppress(queue.Empty, Exception):  # the run has failed before
+            with suppress(Exception):  # the run has failed before
                 self._note(self._deliveries.next(TICK))
 
     def _finish(self, failed: bool) -> None:
@@ -229,12 +207,12 @@ class Ingest:
         report = self._report
         if self._lanes.sending:
             self._client.abort()  # so that no thread is left waiting for an answer
-        report.unconfirmed_count = self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed
+        report.unconfirmed_count = self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
         self._lanes.close(1)
         if self._checkpoint:
             self._checkpoint.save()
         if report.upsert_ids is not None:
-            report.upsert_ids += [key for _, key in sorted(self._ids, key=lambda pair: pair[0])]
+            report.upsert_ids += [key for _, key in sorted(self._ids)]
         try:
             self._rejects.close()
         except InputError:

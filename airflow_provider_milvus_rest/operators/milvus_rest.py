@@ -15,13 +15,13 @@ from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, O
 from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, final_errors
-from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint, fingerprint
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
 from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
-from airflow_provider_milvus_rest.rows.readers import FileRows, fingerprint_of_rows
+from airflow_provider_milvus_rest.rows.readers import FileRows, fingerprint, fingerprint_of_rows
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 
 if TYPE_CHECKING:

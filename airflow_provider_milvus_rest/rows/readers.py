@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
@@ -84,6 +85,11 @@ class FileRows:
         if any(len(file.version) < 2 for file in self._files):  # no more than the size
             return None
         return [[file.name, file.format, file.part.model_dump(), file.version] for file in self._files]
+
+
+def fingerprint(*parts: Any) -> str:
+    """One for equal parts, which JSON can hold."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint_of_rows(rows: Any) -> str | None:

@@ -19,10 +19,9 @@ from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest import exceptions
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.ingest import progress
-from airflow_provider_milvus_rest.ingest.progress import Progress
+from airflow_provider_milvus_rest.ingest import report as progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
-from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder

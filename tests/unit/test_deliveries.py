@@ -61,7 +61,7 @@ def test_a_server_that_accepts_nothing_fails_the_run_within_some_tens_of_request
     tmp_path: Path, count: int, batch_size: int, concurrency: int
 ) -> None:
     rejects, report = rejects_in(tmp_path), IngestReport()
-    with pytest.raises(e.DataRefusedError, match=r"Milvus accepts no row.* negative") as caught:
+    with pytest.raises(e.DataRefusedError, match=r"Milvus accepted none.* negative") as caught:
         run(
             *(Store(), ((key, -1) for key in range(count)), rejects, report),
             batch_size=batch_size,
@@ -89,7 +89,7 @@ def test_one_refused_row_alone_is_rejected(tmp_path: Path) -> None:
 
 def test_too_large_for_any_row_is_found_out_soon_as_well(tmp_path: Path) -> None:
     report = IngestReport()
-    with pytest.raises(e.RequestTooLargeError, match="Milvus accepts no row"):
+    with pytest.raises(e.RequestTooLargeError, match="Milvus accepted none"):
         run(Store(max_rows=-1), [(key, 1) for key in range(5000)], rejects_in(tmp_path), report)
     assert report.request_count < 60
 
@@ -238,7 +238,7 @@ def test_rows_that_are_not_there_any_more_are_not_skipped(monkeypatch: pytest.Mo
         assert (report.resumed_count, report.upsert_count) == (0, 100)
         assert len(lines) == 1
         assert lines[0].startswith("Starting over: ")
-        assert "are not there any more" in lines[0]
+        assert "are not there" in lines[0]
         assert store.rows == dict(rows)
 
 
@@ -280,8 +280,7 @@ def test_rows_that_cannot_be_looked_up_are_not_skipped(monkeypatch: pytest.Monke
     report = run(store, [(1, 1), (2, 1)], checkpoint=Checkpoint(state, "source", lines.append))
     assert report.resumed_count == 0
     assert lines == [
-        "Starting over: the rows that the earlier try has stored cannot be looked up: "
-        "collection not loaded [Milvus code 101]."
+        "Starting over: rows stored by the earlier try cannot be looked up: collection not loaded [Milvus code 101]."
     ]
 
 

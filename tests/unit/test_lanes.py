@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.ingest import progress
-from airflow_provider_milvus_rest.ingest.progress import Progress
-from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest import report as report_module
+from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
@@ -179,7 +178,7 @@ def test_an_error_in_one_lane_ends_the_run_and_what_was_answered_counts() -> Non
 
 def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(report_module.time, "monotonic", lambda: now)
     report, lines = IngestReport(), list[str]()
     shares: list[float | None] = [None]
     ticker = Progress(report, lambda: shares[-1], lines.append)

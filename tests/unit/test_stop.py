@@ -543,7 +543,7 @@ def test_a_server_that_refuses_everything(
     server.script(UPSERT, REFUSED)
     rows, ti = [entity(key) for key in range(count)], Instance()
     operator = upsert(entities=rows, batch_size=100, on_reject="skip", rejects_path=str(tmp_path))
-    with pytest.raises(e.DataRefusedError, match="Milvus accepts no row"):
+    with pytest.raises(e.DataRefusedError, match="Milvus accepted none"):
         operator.execute({"ti": ti})
     assert len(server.sent_to(UPSERT)) < 60
     assert ti.pushed["read_count"] == ti.pushed["unconfirmed_count"] > 0
