@@ -73,13 +73,12 @@ def _keywords(
     parameters = list(inspect.signature(function).parameters.values())
     by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     taken = {parameter.name for parameter in by_position[:positional]}
-    names = {parameter.name for parameter in parameters}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        names |= {*context, *given}
+    names = {parameter.name for parameter in parameters} - taken
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return {name: given[name] if name in given else context[name] for name in names if name in {*given, *context}}
     with warnings.catch_warnings():  # to look at a deprecated key of Airflow 2's context is to be warned of it
-        warnings.simplefilter("ignore" if names >= {*context} else "default")
-        available = {name: context[name] for name in names if name in context} | dict(given)
-    return {name: value for name, value in available.items() if name in names - taken}
+        warnings.simplefilter("ignore")
+        return {name: value for name, value in {**context, **given}.items() if name not in taken}
 
 
 def milvus_rest_upsert_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

@@ -112,7 +112,7 @@ class Deliveries:
         return event
 
     def try_one(self, last: bool) -> bool:
-        """In doubt, send one of the newest untried rows alone; False if enough were, of which more are at the ``last``."""
+        """In doubt, send one of the newest untried rows alone; False if enough were, for now or for the ``last``."""
         rows = len(self._refused) + sum(len(part.rows) for part in self._undecided)
         if not self._undecided or self._tries >= (_MAX_TRIES if last else 2 * rows.bit_length()):
             return False

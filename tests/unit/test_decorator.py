@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,3 +105,37 @@ def test_options_that_make_no_sense(option: str) -> None:
 def test_what_is_no_entities(value: Any) -> None:
     with pytest.raises(e.InputError, match="entities"):
         run(lambda: value)
+
+
+class Pushed(dict[str, Any]):
+    """As much of a task instance as pushes outputs."""
+
+    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "embed", -1, 1
+    xcom_push = dict.__setitem__
+
+
+@pytest.mark.parametrize("function", [lambda: 1 / 0, lambda: None])
+def test_the_outputs_are_pushed_also_if_the_function_fails(function: Any) -> None:
+    pushed = Pushed()
+    with pytest.raises((ZeroDivisionError, e.InputError)):
+        run(function, context={"ti": pushed})
+    assert pushed["read_count"] == pushed["upsert_count"] == pushed["return_value"]["unconfirmed_count"] == 0
+
+
+class OfAirflow2(dict[str, Any]):
+    """A context in which some keys are deprecated: to look at one is to be warned of it."""
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "execution_date":
+            warnings.warn("execution_date is deprecated", DeprecationWarning, stacklevel=2)
+        return super().__getitem__(key)
+
+
+def test_no_key_of_the_context_is_looked_at_that_the_function_does_not_take() -> None:
+    context = OfAirflow2(ds="2026-01-01", execution_date="2026-01-01")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(lambda ds: [entity(1, ds)], context=context)["upsert_count"] == 1
+        assert run(lambda **all_of_it: [entity(1, all_of_it["execution_date"])], context=context)["upsert_count"] == 1
+    with pytest.warns(DeprecationWarning, match="execution_date"):
+        run(lambda execution_date: [entity(1, execution_date)], context=context)

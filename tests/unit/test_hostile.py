@@ -367,11 +367,13 @@ def test_a_rejects_file_that_fails_at_its_end_is_noticed_wherever_it_is_made(tmp
         def open(self, *_: Any) -> Any:
             return Unfinished()
 
+    report = IngestReport()
     try:
         raise KeyError
     except KeyError:  # of the caller's, and none of the run's
         with pytest.raises(e.SourceUnavailableError, match="cannot be written: OSError: upload failed: 503"):
-            runs.ingest(Store(), SCHEMA, Entities([{}]), rejects=Remote(tmp_path / "rejects.jsonl"))
+            runs.ingest(Store(), SCHEMA, Entities([{}]), rejects=Remote(tmp_path / "rejects.jsonl"), report=report)
+    assert report.rejects_path is None
 
 
 def test_symlink_loops(tmp_path: Path) -> None:
