@@ -138,4 +138,4 @@ def test_no_key_of_the_context_is_looked_at_that_the_function_does_not_take() ->
         assert run(lambda ds: [entity(1, ds)], context=context)["upsert_count"] == 1
         assert run(lambda **all_of_it: [entity(1, all_of_it["execution_date"])], context=context)["upsert_count"] == 1
     with pytest.warns(DeprecationWarning, match="execution_date"):
-        run(lambda execution_date: [entity(1, execution_date)], context=context)
+        run(lambda execution_date=None: [entity(1, execution_date)], context=context)
