@@ -260,18 +260,8 @@ class MilvusRestUpsertOperator(BaseOperator):
                         f"see it in .partial(). Give it in .expand(), or write {task.task_id} >> {self.task_id}."
                     )
         entities = self.entities.resolve(context) if _is_reference(self.entities) else self.entities
-        for item in (
-            () if self._makes_entities else [entities, *(entities if isinstance(entities, (list, tuple)) else ())]
-        ):
-            # A table that does not know its length may stand for a stream.
-            if not isinstance(item, Iterator) and (isinstance(item, Sized) or not is_table(item)):
-                continue
-            if id(item) in _READ:
-                raise InputError(
-                    f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
-                    "task has read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
-                )
-            _READ[id(item)] = item, []
+        if not self._makes_entities:
+            _refuse_second_reading(entities)
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
         return _iter_entities(entities, context)
@@ -345,6 +335,19 @@ def _find_files(files: Files, source_conn_id: str | None, file_format: str | Non
 def _check_format(file_format: Any) -> None:
     if file_format is not None and file_format not in FORMATS:
         raise InputError(f"file_format must be one of {', '.join(FORMATS)}, not {file_format!r:.60}")
+
+
+def _refuse_second_reading(entities: Any) -> None:
+    """Refuse what can be read only once and was: it would have no rows, or the rest of them."""
+    for item in [entities, *(entities if isinstance(entities, (list, tuple)) else ())]:
+        # A table that does not know its length may stand for a stream.
+        if isinstance(item, Iterator) or (is_table(item) and not isinstance(item, Sized)):
+            if id(item) in _READ:
+                raise InputError(
+                    f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
+                    "task has read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
+                )
+            _READ[id(item)] = item, []
 
 
 def _as_paths(paths: Any) -> Any:
