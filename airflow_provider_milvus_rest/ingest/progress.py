@@ -30,8 +30,9 @@ class Progress:
         now = time.monotonic()
         if now - self._last < SECONDS:
             return
-        rate = (self._report.upsert_count - self._rows) / (now - self._last)
-        self._last, self._rows = now, self._report.upsert_count
+        rows = self._report.upsert_count - self._report.resumed_count
+        rate = (rows - self._rows) / (now - self._last)
+        self._last, self._rows = now, rows
         self._log(f"{self._report.counts()}; {rate:,.0f} rows/s{self._bar(now - self._started)}")
 
     def _bar(self, seconds: float) -> str:

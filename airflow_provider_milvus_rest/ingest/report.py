@@ -75,5 +75,5 @@ class IngestReport:
         """One line for the log, at the end."""
         requests = "1 request" if self.request_count == 1 else f"{self.request_count:,} requests"
         seconds = self.duration_seconds
-        rate = f", {self.upsert_count / seconds:,.0f} rows/s" if seconds else ""
+        rate = f", {(self.upsert_count - self.resumed_count) / seconds:,.0f} rows/s" if seconds else ""
         return f"{self.counts()}; {requests}, {self.bytes_sent:,} bytes, {seconds:.1f} s{rate}"
