@@ -69,7 +69,7 @@ class IngestReport:
         """One line for the log, at the end."""
         requests = "1 request" if self.request_count == 1 else f"{self.request_count:,} requests"
         seconds = self.duration_seconds
-        rate = f", {self.upsert_count / seconds:,.0f} rows/s" if seconds else ""
+        rate = f", {(self.upsert_count - self.resumed_count) / seconds:,.0f} rows/s" if seconds else ""
         return f"{self.counts()}; {requests}, {self.bytes_sent:,} bytes, {seconds:.1f} s{rate}"
 
 
@@ -86,8 +86,8 @@ class Progress:
         now = time.monotonic()
         if now - self._last < SECONDS:
             return
-        rate = (self._report.upsert_count - self._rows) / (now - self._last)
-        self._last, self._rows = now, self._report.upsert_count
+        rows = self._report.upsert_count - self._report.resumed_count
+        rate, self._last, self._rows = (rows - self._rows) / (now - self._last), now, rows
         self._log(f"{self._report.counts()}; {rate:,.0f} rows/s{self._bar(now - self._started)}")
 
     def _bar(self, seconds: float) -> str:

@@ -199,3 +199,16 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         ticker.tick()
         assert lines[-1] == "read 2,750, upserted 2,500, rejected 250 rows; " + lines[-1].partition("; ")[2]
         assert "[" not in lines[-1]
+
+
+def test_rows_that_an_earlier_try_has_stored_are_not_part_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    report, lines = IngestReport(_started=now), list[str]()
+    ticker = Progress(report, lambda: None, lines.append)
+    report.read_count = report.upsert_count = 1000
+    report.resumed_count = 900
+    now += 10
+    ticker.tick()
+    assert lines == ["read 1,000, upserted 1,000 rows; 10 rows/s"]
+    assert report.summary().endswith(" 10.0 s, 10 rows/s")
