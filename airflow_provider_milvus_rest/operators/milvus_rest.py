@@ -67,9 +67,9 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param batch_size: rows in a request, at most.
     :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
     :param concurrency: requests on their way at the same time, at most; two that share a primary key never are.
-    :param retry_budget: how long an outage may last, in seconds or as a timedelta: requests that a retry may help are
-        sent again until then, with growing pauses. An outage ends with the next acknowledged request. Before the
-        first answer it is 30 s at most; 0 for no retries.
+    :param retry_budget: how long a request that a retry may help is sent again, in seconds or as a timedelta, with
+        growing pauses, from its first failure on. Before the first response of a run, and for errors that may be the
+        request's own fault, it is 30 s at most; 0 for no retries.
     :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
         error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and goes on.
     :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.

@@ -203,7 +203,7 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_that_an_earlier_try_has_stored_are_not_part_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(report_module.time, "monotonic", lambda: now)
     report, lines = IngestReport(_started=now), list[str]()
     ticker = Progress(report, lambda: None, lines.append)
     report.read_count = report.upsert_count = 1000
