@@ -28,8 +28,11 @@ def storage(path: Any) -> Iterator[None]:
     except MilvusRestError:
         raise
     except Exception as error:
-        name = without_connection(str(path))
-        raise SourceUnavailableError(f"cannot be read: {said_of(path, error)}", position=name) from None
+        raise _unavailable(path, error) from None
+
+
+def _unavailable(path: Any, error: Exception) -> SourceUnavailableError:
+    return SourceUnavailableError(f"cannot be read: {said_of(path, error)}", position=without_connection(str(path)))
 
 
 class _Readable(io.RawIOBase):
@@ -47,12 +50,16 @@ class _Stored(_Readable):
         self.seekable, self.fileno = self._file.seekable, self._file.fileno  # type: ignore[method-assign]
 
     def readinto(self, buffer: Any) -> int:
-        with storage(self._path):
+        try:  # not by storage(), which takes longer
             return self._file.readinto(buffer)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise _unavailable(self._path, error) from None
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        with storage(self._path):
+        try:
             return self._file.seek(offset, whence)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise _unavailable(self._path, error) from None
 
     def close(self) -> None:
         super().close()
@@ -111,8 +118,15 @@ OPENERS: dict[str | None, Callable[[BinaryIO], Any]] = {
 }
 
 
+class _Buffered(io.BufferedReader):
+    """Always reads through its buffer; Python's own ``read1``, of which text is made, asks the file for 8 KiB each."""
+
+    def read1(self, size: int = -1) -> bytes:
+        return self.read(size)
+
+
 def open_streams(path: Any, compression: str | None, **options: Any) -> tuple[BinaryIO, BinaryIO]:
     """A file as it is stored, and what it holds, uncompressed."""
-    raw = io.BufferedReader(_Stored(path, **options), _BUFFER_BYTES)
+    raw = _Buffered(_Stored(path, **options), _BUFFER_BYTES)
     opener = OPENERS.get(compression)
-    return raw, io.BufferedReader(opener(raw), _BUFFER_BYTES) if opener else raw
+    return raw, _Buffered(opener(raw), _BUFFER_BYTES) if opener else raw

@@ -109,8 +109,8 @@ class Bucket:
         self.client = client
 
     def write(self, name: str, content: bytes) -> str:
-        self.client.put_object(Bucket="bucket", Key=f"in/{name}", Body=content)
-        return f"s3://bucket/in/{name}"
+        self.client.put_object(Bucket="changes", Key=f"in/{name}", Body=content)
+        return f"s3://changes/in/{name}"
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def s3() -> Iterator[Any]:
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
     client = boto3.client("s3", endpoint_url=url, **KEYS)
-    client.create_bucket(Bucket="bucket")
+    client.create_bucket(Bucket="changes")
     yield client
     server.stop()
 
@@ -131,7 +131,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     client = request.getfixturevalue("s3")
     fields = {"login": KEYS["aws_access_key_id"], "password": KEYS["aws_secret_access_key"]}
     extra = {"endpoint_url": client.meta.endpoint_url, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_S3", json.dumps(fields | {"conn_type": "aws", "extra": extra}))
+    monkeypatch.setenv("AIRFLOW_CONN_S3_CHANGES", json.dumps(fields | {"conn_type": "aws", "extra": extra}))
     return Bucket(client)
 
 
@@ -139,7 +139,7 @@ class Changing:
     """A source whose file changes after so many rows of it were read."""
 
     def __init__(self, files: Any, at: int, change: Callable[[], Any]) -> None:
-        self.source = FileRows(find_files(files, lambda uri: ObjectStoragePath(uri, conn_id="s3")))
+        self.source = FileRows(find_files(files, lambda uri: ObjectStoragePath(uri, conn_id="s3_changes")))
         self.at, self.change = at, change
 
     def rows(self, columns: Columns) -> Iterator[Row]:
@@ -192,7 +192,7 @@ def test_a_shard_whose_file_changes(store: Folder | Bucket, name: str, how: str)
     """While it is read, and between the plan and the reading."""
     content = FORMATS[name]
     path = store.write(name, content(rows("a")))
-    source = {"source_conn_id": "s3"} if "://" in path else {}
+    source = {"source_conn_id": "s3_changes"} if "://" in path else {}
     shards = json.loads(json.dumps(plan_shards(path, 2**20, **source)))  # type: ignore[arg-type]
     assert len(shards) > 2
     assert sum(ingest(shard)[1].upsert_count for shard in shards) == ROWS
