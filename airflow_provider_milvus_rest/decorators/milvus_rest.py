@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
 from airflow_provider_milvus_rest.exceptions import InputError
-from airflow_provider_milvus_rest.hooks.milvus_rest import final_errors
+from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 
 if TYPE_CHECKING:

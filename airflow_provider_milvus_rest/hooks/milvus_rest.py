@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest.assets.milvus_rest import DEFAULT_DATABASE, collection_uri
@@ -22,6 +23,7 @@ from airflow_provider_milvus_rest.exceptions import (
     RowError,
     shown,
 )
+from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import Retry
@@ -42,10 +44,13 @@ SCHEMA_SECONDS = 60
 class MilvusRestHook(BaseHook):
     """Upserts entities into Milvus over its REST API.
 
-    :param milvus_rest_conn_id: the Airflow connection to use.
+    In all methods, ``collection_name`` is a collection or an alias, ``db_name`` the database (default: the
+    connection's), and ``partition_name`` a partition, with ``api_version`` v2 (default: Milvus's default partition). A
+    row of the same key in another partition stays. Methods that reach the server raise a
+    :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`, which is also an ``AirflowFailException`` where
+    a retry cannot help.
 
-    Methods that reach the server raise a :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`; where a
-    retry cannot help, the exception is also an ``AirflowFailException``.
+    :param milvus_rest_conn_id: the Airflow connection to use.
     """
 
     conn_name_attr = "milvus_rest_conn_id"
@@ -82,6 +87,7 @@ class MilvusRestHook(BaseHook):
         """Labels and placeholders of the form's common fields, likewise."""
         return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
+    @final_errors()
     def get_conn(self) -> MilvusRestClient:
         """The client for the connection, made once.
 
@@ -89,24 +95,16 @@ class MilvusRestHook(BaseHook):
         """
         if self._client is None:
             connection = self.get_connection(self.milvus_rest_conn_id)
-            with final_errors():
-                try:
-                    settings, unknown = ConnectionSettings.from_connection(
-                        host=connection.host,
-                        port=connection.port,
-                        login=connection.login,
-                        password=connection.password,
-                        schema=connection.schema,
-                        extra=_extra(connection.extra),
-                    )
-                except ConnectionSettingsError as error:
-                    raise ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
+            fields = {name: getattr(connection, name) for name in ("host", "port", "login", "password", "schema")}
+            try:
+                settings, unknown = ConnectionSettings.from_connection(**fields, extra=_extra(connection.extra))
+            except ConnectionSettingsError as error:
+                raise ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
             if unknown:
+                known = ", ".join(sorted(EXTRAS))
+                names = ", ".join(unknown)
                 self.log.warning(
-                    "Connection %r: extra fields without a meaning here: %s. There are: %s",
-                    self.milvus_rest_conn_id,
-                    ", ".join(unknown),
-                    ", ".join(sorted(EXTRAS)),
+                    "Connection %r: unknown extra fields: %s. Known: %s", self.milvus_rest_conn_id, names, known
                 )
             self._client = MilvusRestClient(settings)
         return self._client
@@ -119,6 +117,7 @@ class MilvusRestHook(BaseHook):
             self._client.close()
             self._client = None
 
+    @final_errors()
     def upsert(
         self,
         collection_name: str,
@@ -128,45 +127,41 @@ class MilvusRestHook(BaseHook):
     ) -> UpsertResult:
         """Upsert one entity or a list of them in one request: ``POST /v1/vector/upsert``, or v2's ``entities/upsert``.
 
-        :param collection_name: a collection or an alias, whose primary key is not autoID.
         :param data: one entity (a dict of field names and values) or a list of them, each with its own primary key.
-        :param db_name: the database; the connection's if not given.
-        :param partition_name: the partition, with ``api_version`` v2; the default one if not given. A row of the same
-            key in another partition stays.
         :return: the count and the primary keys Milvus acknowledged, in the order of ``data``.
         :raises RowError: before anything is sent: an entity that cannot be stored exactly as it is, or two with one
             primary key.
         """
-        with final_errors():
-            single = isinstance(data, Mapping)
-            if not single and not isinstance(data, (list, tuple)):
-                raise InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
-            self._check_partition(partition_name)
-            schema, encoder = self._described(collection_name, db_name)
-            schema.check_partition(partition_name)
-            seen: dict[Key, str] = {}
-            encoded = []
-            for index, entity in enumerate([data] if single else data):
-                position = f"[{index}]"
-                key, text = encoder.encode(entity, position)
-                if key in seen:
-                    raise RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
-                seen[key] = position
-                encoded.append(text)
-            if not encoded:
-                return UpsertResult(upsert_count=0, upsert_ids=[])
-            request = UpsertRequest(
-                collection_name=schema.name,
-                db_name=schema.db_name,
-                partition_name=partition_name,
-                data=encoded[0] if single else encoded,
-            )
-            try:
-                return self.get_conn().upsert(request, list(seen))
-            except (DataRefusedError, NotFoundError):
-                self._schemas.clear()  # another collection may have taken its place
-                raise
+        single = isinstance(data, Mapping)
+        if not single and not isinstance(data, (list, tuple)):
+            raise InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
+        self._check_partition(partition_name)
+        schema, encoder = self._described(collection_name, db_name)
+        schema.check_partition(partition_name)
+        seen: dict[Key, str] = {}
+        encoded = []
+        for index, entity in enumerate([data] if single else data):
+            position = f"[{index}]"
+            key, text = encoder.encode(entity, position)
+            if key in seen:
+                raise RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
+            seen[key] = position
+            encoded.append(text)
+        if not encoded:
+            return UpsertResult(upsert_count=0, upsert_ids=[])
+        request = UpsertRequest(
+            collection_name=schema.name,
+            db_name=schema.db_name,
+            partition_name=partition_name,
+            data=encoded[0] if single else encoded,
+        )
+        try:
+            return self.get_conn().upsert(request, list(seen))
+        except (DataRefusedError, NotFoundError):
+            self._schemas.clear()  # another collection may have taken its place
+            raise
 
+    @final_errors()
     def ingest(
         self,
         collection_name: str,
@@ -202,25 +197,22 @@ class MilvusRestHook(BaseHook):
         :raises RowsRejectedError: naming the first of the rejected rows.
         :raises StoppedError: there was a :meth:`stop`.
         """
+        options = Options(
+            *(batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file),
+            field_map=field_map,
+            partition_name=partition_name,
+        )
         report = IngestReport() if report is None else report
-        with final_errors():
-            options = Options(
-                *(batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file),
-                field_map=field_map,
-                partition_name=partition_name,
-            )
-        with final_errors(), self._retrying(options) as retry:
+        source = rows if isinstance(rows, FileRows) else _entities(rows)
+        with self._retrying(options) as retry:
             self._check_partition(partition_name)
-            source = rows if isinstance(rows, FileRows) else _entities(rows)
             client = self.get_conn()  # Airflow is asked for it by this thread
             schema = retry.in_thread(lambda: retry.call(lambda: self.describe_collection(collection_name, db_name)))
             schema.check_partition(partition_name)
             if checkpoint:
                 target = (client.settings.base_url, client.settings.api_version, partition_name)
                 checkpoint.bind(*target, schema.model_dump(mode="json"), dict(field_map or {}))
-            progress = Progress(
-                report, source.share, lambda line: self.log.info("Collection %s: %s", schema.name, line)
-            )
+            progress = Progress(report, source.share, partial(self.log.info, "Collection %s: %s", schema.name))
             run = Ingest(client, schema, options, report, retry, progress=progress, checkpoint=checkpoint)
             try:
                 run.run(source)
@@ -260,31 +252,23 @@ class MilvusRestHook(BaseHook):
         finally:
             self._retries.discard(retry)
 
+    @final_errors()
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
-        """A collection's fields, asked of the server anew.
+        """A collection's fields, as the server describes them now."""
+        database = self._database(db_name)
+        _check_name("collection_name", collection_name)
+        return self.get_conn().describe_collection(collection_name, database)
 
-        :param collection_name: a collection or an alias.
-        :param db_name: the database; the connection's if not given.
-        """
-        with final_errors():
-            database = self._database(db_name)
-            _check_name("collection_name", collection_name)
-            return self.get_conn().describe_collection(collection_name, database)
-
+    @final_errors()
     def list_collections(self, db_name: str | None = None) -> list[str]:
-        """The names of the collections in ``db_name``, or in the connection's database."""
-        with final_errors():
-            return self.get_conn().list_collections(self._database(db_name))
+        """The names of a database's collections."""
+        return self.get_conn().list_collections(self._database(db_name))
 
+    @final_errors()
     def collection_uri(self, collection_name: str, db_name: str | None = None) -> str:
-        """A collection as an asset, ``milvus://host:port/db/collection``, without asking the server.
-
-        :param collection_name: as it is given to the other methods; an alias is not followed.
-        :param db_name: the database; the connection's if not given.
-        """
-        with final_errors():
-            _check_name("collection_name", collection_name)
-            return collection_uri(self.get_conn().settings.base_url, self._database(db_name), collection_name)
+        """A collection as an asset, ``milvus://host:port/db/collection``. An alias is not followed."""
+        _check_name("collection_name", collection_name)
+        return collection_uri(self.get_conn().settings.base_url, self._database(db_name), collection_name)
 
     def test_connection(self) -> tuple[bool, str]:
         """Whether the connection works, and the number of collections, or what is wrong and what to do about it."""
@@ -297,7 +281,7 @@ class MilvusRestHook(BaseHook):
         count = "1 collection" if len(names) == 1 else f"{len(names)} collections"
         warning = ""
         if settings.token and settings.is_in_the_clear:
-            warning = ". The password travels unencrypted: let Milvus speak TLS, and write the host with https://"
+            warning = ". The password is sent unencrypted: enable TLS in Milvus, and write the host with https://"
         return True, f"Milvus at {settings.base_url}: {count} in {database!r}{warning}"
 
     def _described(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
@@ -341,34 +325,3 @@ def _entities(rows: Any) -> Entities:
     if isinstance(rows, (str, bytes, Mapping)) or not (isinstance(rows, Iterable) or is_table(rows)):
         raise InputError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
     return Entities(rows)
-
-
-def _unpickled(cls: type[MilvusRestError], args: tuple[Any, ...], state: dict[str, Any]) -> MilvusRestError:
-    """A final error, which has no importable class of its own."""
-    error = cls.__new__(cls, *args)
-    error.__dict__.update(state)
-    return error
-
-
-_FINAL: dict[type[MilvusRestError], type[MilvusRestError]] = {}
-
-
-@contextmanager
-def final_errors() -> Iterator[None]:
-    """Give an exception that a retry cannot help the base class by which Airflow knows that."""
-    try:
-        yield
-    except MilvusRestError as error:
-        cls = type(error)
-        if error.retryable or isinstance(error, AirflowFailException):
-            raise
-        if cls not in _FINAL:
-            members = {
-                "__doc__": cls.__doc__,
-                "__module__": cls.__module__,
-                "__reduce__": lambda self: (_unpickled, (cls, self.args, self.__dict__)),
-            }
-            _FINAL[cls] = type(cls.__name__, (cls, AirflowFailException), members)
-        final = _FINAL[cls].__new__(_FINAL[cls], *error.args)
-        final.__dict__.update(error.__dict__)
-        raise final.with_traceback(error.__traceback__) from error.__cause__

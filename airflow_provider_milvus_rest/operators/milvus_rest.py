@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +14,24 @@ from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, O
 
 from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
 from airflow_provider_milvus_rest.exceptions import InputError
-from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook, final_errors
+from airflow_provider_milvus_rest.hooks.errors import final_errors
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.operators.entities import (
+    is_reference,
+    iter_entities,
+    references,
+    refuse_second_reading,
+    refuse_text,
+    refuse_unordered,
+)
+from airflow_provider_milvus_rest.operators.files import as_paths, check_format, find
+from airflow_provider_milvus_rest.operators.files import plan_shards as plan_shards
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
-from airflow_provider_milvus_rest.rows.arrow_rows import is_table
-from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
+from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.readers import FileRows, fingerprint, fingerprint_of_rows
-from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,9 +39,6 @@ if TYPE_CHECKING:
 
 _MAX_NAME_BYTES = 245
 """Of a file's name, without the suffix; file systems take 255."""
-_READ: dict[int, tuple[Any, list[Any]]] = {}
-"""What can be read only once and was, with what came out of it if that is paths. It is kept so that nothing else gets
-its id; Airflow runs each try on a copy of the task."""
 
 
 class MilvusRestUpsertOperator(BaseOperator):
@@ -128,13 +134,13 @@ class MilvusRestUpsertOperator(BaseOperator):
                 raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
             if (source_conn_id is not None or file_format is not None) and files is None:
                 raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format go with files.")
-            _check_format(file_format)
-            _refuse_text(entities)
+            check_format(file_format)
+            refuse_text(entities)
             limits = (batch_size, max_request_bytes, concurrency, retry_budget)
             Options(*limits, on_reject, max_rejects, rejects_path, field_map)
         self.collection_name = collection_name
         self.entities = entities
-        self.files = _as_paths(files)
+        self.files = as_paths(files)
         self.file_format = file_format
         self.source_conn_id = source_conn_id
         self.field_map = field_map
@@ -146,14 +152,14 @@ class MilvusRestUpsertOperator(BaseOperator):
         self.retry_budget = retry_budget
         self.on_reject = on_reject
         self.max_rejects = max_rejects
-        self.rejects_path = _as_paths(rejects_path)
+        self.rejects_path = as_paths(rejects_path)
         self.return_ids = return_ids
         self.resume = resume
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
         self._lineage: tuple[str | None, list[str], IngestReport] = (None, [], IngestReport())
         # A template field would do this by itself, and render a copy of every vector into the database.
-        for reference in _references(entities):
+        for reference in references(entities):
             XComArg.apply_upstream_relationship(self, reference)
 
     @cached_property
@@ -249,22 +255,16 @@ class MilvusRestUpsertOperator(BaseOperator):
         if self.entities is None:
             if self.files is None:
                 raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
-            files = _find_files(self.files, self.source_conn_id, self.file_format)
+            files = find(self.files, self.source_conn_id, self.file_format)
             self.log.info("Reading %d files: %s", len(files), ", ".join(file.name for file in files[:10]))
             return FileRows(files)
-        for reference in _references(self.entities):
-            for task, _ in reference.iter_references():
-                if task.task_id not in self.upstream_task_ids:
-                    raise InputError(
-                        f"entities is an output of task {task.task_id!r}, which may not have run yet: Airflow does not "
-                        f"see it in .partial(). Give it in .expand(), or write {task.task_id} >> {self.task_id}."
-                    )
-        entities = self.entities.resolve(context) if _is_reference(self.entities) else self.entities
+        refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
+        entities = self.entities.resolve(context) if is_reference(self.entities) else self.entities
         if not self._makes_entities:
-            _refuse_second_reading(entities)
+            refuse_second_reading(entities)
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
-        return _iter_entities(entities, context)
+        return iter_entities(entities, context)
 
     def _rejects_file(self, context: Context) -> Any:
         """A file for this try of this task instance alone, since object stores cannot append to one."""
@@ -295,108 +295,3 @@ class MilvusRestUpsertOperator(BaseOperator):
                 ti.xcom_push(key, value)
         except Exception:
             self.log.exception("Could not push the outputs: %s", outputs)
-
-
-def plan_shards(
-    files: Files,
-    target_bytes: int = SHARD_BYTES,
-    *,
-    source_conn_id: str | None = None,
-    file_format: str | None = None,
-) -> list[list[dict[str, Any]]]:
-    """Cut files into pieces of work for a mapped task: ``.expand(files=plan(...))`` with a task that returns this.
-
-    JSON Lines that are not compressed are cut into ranges of bytes (the rows are those whose line begins in the
-    range), Parquet into row groups; other files stay whole. Small files go together. Rows are not read, but for
-    Parquet's footers.
-
-    :param files: as the operator takes them.
-    :param target_bytes: of a shard: as much of a file as that, or as many whole files; a single row group or a file
-        that cannot be cut may be larger.
-    :param source_conn_id: as the operator takes it.
-    :param file_format: as the operator takes it.
-    :return: a list for each shard, to be the operator's ``files``, and small enough for XCom. The operator refuses a
-        file whose size has changed since.
-    :raises InputError: ``target_bytes`` is no number of bytes, or ``files`` cannot be read.
-    """
-    with final_errors():
-        if type(target_bytes) is not int or target_bytes < 1:
-            raise InputError(f"target_bytes must be an int of at least 1, not {target_bytes!r:.60}")
-        return cut(_find_files(files, source_conn_id, file_format), target_bytes)
-
-
-def _find_files(files: Files, source_conn_id: str | None, file_format: str | None) -> list[File]:
-    _check_format(file_format)
-    # On Airflow 2, a conn_id of None counts for more than the one in a URI (s3://conn_id@bucket).
-    options = {} if source_conn_id is None else {"conn_id": source_conn_id}
-    return find_files(files, lambda uri: ObjectStoragePath(uri, **options), file_format)
-
-
-def _check_format(file_format: Any) -> None:
-    if file_format is not None and file_format not in FORMATS:
-        raise InputError(f"file_format must be one of {', '.join(FORMATS)}, not {file_format!r:.60}")
-
-
-def _refuse_second_reading(entities: Any) -> None:
-    """Refuse what can be read only once and was: it would have no rows, or the rest of them."""
-    for item in [entities, *(entities if isinstance(entities, (list, tuple)) else ())]:
-        # A table that does not know its length may stand for a stream.
-        if isinstance(item, Iterator) or (is_table(item) and not isinstance(item, Sized)):
-            if id(item) in _READ:
-                raise InputError(
-                    f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
-                    "task has read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
-                )
-            _READ[id(item)] = item, []
-
-
-def _as_paths(paths: Any) -> Any:
-    """Paths as Airflow renders them, which are texts, and as several tasks can read them, which is a list."""
-    if type(paths) in LOCAL:
-        return str(paths)
-    if id(paths) in _READ:
-        return _READ[id(paths)][1]
-    if not isinstance(paths, (list, tuple, Iterator)):
-        return paths
-    texts = [_as_paths(path) for path in paths]
-    if isinstance(paths, Iterator):
-        _READ[id(paths)] = paths, texts
-    return texts
-
-
-def _is_reference(value: Any) -> bool:
-    """Whether it stands for what another task returns: an XComArg, or the argument of a mapped task group."""
-    return hasattr(value, "resolve") and hasattr(value, "iter_references")
-
-
-def _references(entities: Any) -> list[Any]:
-    """The outputs of other tasks in ``entities``: itself, or some of a list. Rows are not searched for more."""
-    items = entities if isinstance(entities, (list, tuple)) else [entities]
-    return [item for item in items if _is_reference(item)]
-
-
-def _iter_entities(source: Any, context: Context) -> Iterator[Any]:
-    """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
-    if source is None:
-        raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")
-    _refuse_text(source)
-    if isinstance(source, Mapping) or is_table(source):
-        yield source
-        return
-    if not isinstance(source, Iterable):
-        raise InputError(f"entities must be a dict or an iterable of dicts, not {type(source).__name__}")
-    for item in source:
-        if _is_reference(item):
-            yield from _iter_entities(item.resolve(context), context)
-        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)) and not is_table(item):
-            yield from item
-        else:
-            yield item
-
-
-def _refuse_text(entities: Any) -> None:
-    if isinstance(entities, (str, bytes)):
-        raise InputError(
-            "entities must not be text. To take another task's result, give task.output (a template such as "
-            "'{{ ti.xcom_pull(…) }}' is not rendered here); to read a file, give files=."
-        )

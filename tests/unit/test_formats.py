@@ -501,7 +501,7 @@ def test_parts_that_cannot_be(
 
 @pytest.mark.parametrize("target", [0, -1, 2.5, "1", True])
 def test_targets_that_are_no_sizes(tmp_path: Path, target: Any) -> None:
-    with pytest.raises(InputError, match="target_bytes must be an int of at least 1"):
+    with pytest.raises(InputError, match="target_bytes must be an integer ≥ 1"):
         plan_shards(tmp_path, target)
 
 

@@ -36,7 +36,7 @@ def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({}, "Task 'upsert': give exactly one of entities and files"),
         ({"entities": [], "files": "x.jsonl"}, "exactly one"),
-        ({"entities": "{{ ti.xcom_pull('embed') }}"}, "give task.output"),
+        ({"entities": "{{ ti.xcom_pull('embed') }}"}, "pass task.output"),
         ({"entities": b"[]"}, "must not be text"),
         ({"entities": [], "source_conn_id": "s3"}, "source_conn_id and file_format go with files"),
         ({"entities": [], "batch_size": 0}, "batch_size must be an integer ≥ 1, not 0"),

@@ -1,0 +1,70 @@
+"""Files on the worker and on Airflow's object storage, whole or in shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_milvus_rest.exceptions import InputError, shown
+from airflow_provider_milvus_rest.hooks.errors import final_errors
+from airflow_provider_milvus_rest.operators.entities import READ
+from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
+from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
+
+
+@final_errors()
+def plan_shards(
+    files: Files,
+    target_bytes: int = SHARD_BYTES,
+    *,
+    source_conn_id: str | None = None,
+    file_format: str | None = None,
+) -> list[list[dict[str, Any]]]:
+    """Cut files into pieces of work for a mapped task: ``.expand(files=plan(...))`` with a task that returns this.
+
+    JSON Lines that are not compressed are cut into ranges of bytes (the rows are those whose line begins in the
+    range), Parquet into row groups; other files stay whole. Small files go together. Rows are not read, but for
+    Parquet's footers.
+
+    :param files: as the operator takes them.
+    :param target_bytes: of a shard: as much of a file as that, or as many whole files; a single row group or a file
+        that cannot be cut may be larger.
+    :param source_conn_id: as the operator takes it.
+    :param file_format: as the operator takes it.
+    :return: a list for each shard, to be the operator's ``files``, and small enough for XCom. The operator refuses a
+        file whose size has changed since.
+    :raises InputError: ``target_bytes`` is no number of bytes, or ``files`` cannot be read.
+    """
+    if type(target_bytes) is not int or target_bytes < 1:
+        raise InputError(f"target_bytes must be an integer ≥ 1, not {shown(target_bytes)}")
+    return cut(find(files, source_conn_id, file_format), target_bytes)
+
+
+def find(files: Files, source_conn_id: str | None, file_format: str | None) -> list[File]:
+    """The files that ``files`` means, on the worker and on any storage that ``ObjectStoragePath`` knows."""
+    check_format(file_format)
+    # On Airflow 2, a conn_id of None counts for more than the one in a URI (s3://conn_id@bucket).
+    options = {} if source_conn_id is None else {"conn_id": source_conn_id}
+    return find_files(files, lambda uri: ObjectStoragePath(uri, **options), file_format)
+
+
+def check_format(file_format: Any) -> None:
+    """Refuse a format that is not one of :data:`~airflow_provider_milvus_rest.rows.files.FORMATS`."""
+    if file_format is not None and file_format not in FORMATS:
+        raise InputError(f"file_format must be one of {', '.join(FORMATS)}, not {shown(file_format)}")
+
+
+def as_paths(paths: Any) -> Any:
+    """Paths as Airflow renders them, which are texts, and as several tasks can read them, which is a list."""
+    if type(paths) in LOCAL:
+        return str(paths)
+    if id(paths) in READ:
+        return READ[id(paths)][1]
+    if not isinstance(paths, (list, tuple, Iterator)):
+        return paths
+    texts = [as_paths(path) for path in paths]
+    if isinstance(paths, Iterator):
+        READ[id(paths)] = paths, texts
+    return texts
