@@ -43,7 +43,7 @@ def create_asset(
 
     :param host: as in the connection: a host name or address, which may have ``http://``, ``https://`` and a port.
     :param collection_name: as in Milvus.
-    :param port: as in the connection; 19530 if not given, or 443 with ``https://``.
+    :param port: as in the connection; default 19530, or 443 with ``https://``.
     :param db_name: the database.
     :param extra: the asset's own, which is not that of its events.
     :raises ConnectionSettingsError: ``host`` cannot be used.

@@ -35,7 +35,7 @@ def plan_shards(
     :param file_format: as the operator takes it.
     :return: a list for each shard, to be the operator's ``files``, and small enough for XCom. The operator refuses a
         file whose size has changed since.
-    :raises InputError: ``target_bytes`` is no number of bytes, or ``files`` cannot be read.
+    :raises InputError: ``target_bytes`` is not a number of bytes, or ``files`` cannot be read.
     """
     if type(target_bytes) is not int or target_bytes < 1:
         raise InputError(f"target_bytes must be an integer ≥ 1, not {shown(target_bytes)}")

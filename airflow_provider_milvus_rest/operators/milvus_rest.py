@@ -67,17 +67,17 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param source_conn_id: the Airflow connection of the storage, for ``files`` that are URIs. (templated)
     :param field_map: the collection's fields by the names that the source has for them (``{"text_vec": "vector"}``);
         None leaves one out. A name that is not in it stands for itself.
-    :param db_name: the database; the connection's if not given. (templated)
-    :param partition_name: the partition, with a connection whose ``api_version`` is v2; the default one if not given.
-        A row of the same key in another partition stays. (templated)
-    :param batch_size: rows in a request, at most.
-    :param max_request_bytes: bytes of encoded rows in a request, at most; one larger row still goes, alone.
-    :param concurrency: requests on their way at the same time, at most; two that share a primary key never are.
+    :param db_name: the database; default: the connection's. (templated)
+    :param partition_name: the partition, with a connection whose ``api_version`` is v2; default: Milvus's default
+        partition. A row of the same key in another partition stays. (templated)
+    :param batch_size: most rows in a request.
+    :param max_request_bytes: most bytes of encoded rows in a request; a larger row is sent in its own request.
+    :param concurrency: most requests on their way at the same time; two that share a primary key never are.
     :param retry_budget: how long a request that a retry may help is sent again, in seconds or as a timedelta, with
         growing pauses, from its first failure on. Before the first response of a run, and for errors that may be the
         request's own fault, it is 30 s at most; 0 for no retries.
     :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
-        error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and goes on.
+        error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and continues.
     :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
     :param rejects_path: with ``"skip"``: a folder for a file of rejected rows of each try of a task, local or a URI,
         which may name the storage's connection (``s3://conn_id@bucket/rejects``).
@@ -207,7 +207,7 @@ class MilvusRestUpsertOperator(BaseOperator):
             hook.close()
             self._killed = False
         if not report.read_count:
-            self.log.info("There was nothing to upsert: the source has no rows.")
+            self.log.info("Nothing to upsert: the source is empty.")
         for outlet in outlets if "outlet_events" in context else ():
             counts = {key: value for key, value in report.outputs().items() if key != "upsert_ids"}
             if report.rejects_path:

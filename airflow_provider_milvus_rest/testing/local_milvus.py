@@ -112,7 +112,7 @@ class MilvusAddress:
 class LocalMilvus(MilvusAddress):
     """One Milvus server, with its data in ``folder`` and on ports of its own; several can run side by side.
 
-    :param folder: where configuration, log and data go; a temporary folder, removed at the end, if not given.
+    :param folder: where configuration, log and data go; default: a temporary folder, removed at the end.
     :param auth: whether the server asks for credentials (``root`` / ``Milvus``).
     :param tls: whether REST and gRPC speak TLS, with certificates made for the occasion; ``"mutual"`` also asks
         clients for one.
