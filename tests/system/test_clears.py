@@ -173,12 +173,14 @@ def test_the_server_dies_and_the_collection_is_created_anew(
     for run in runs.values():
         run.wait_for_checkpoint(ROWS // 4)
     milvus.kill()
-    for run in (*runs.values(), without):
-        run.wait("failed")
+    try:
+        for run in (*runs.values(), without):
+            run.wait("failed")
+    finally:
+        milvus.start()
     assert without.checkpoint() == 0
     assert 0 < without.outputs()["upsert_count"] < ROWS
     assert all(0 < run.checkpoint() < ROWS for run in runs.values())
-    milvus.start()
     dags.edit("BATCH_SIZE = 2", "BATCH_SIZE = 500")
     without.clear("run")
     for way, run in runs.items():
