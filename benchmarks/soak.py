@@ -54,7 +54,7 @@ class Airflow:
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__EXECUTION_API_SERVER_URL": f"{self._url}/execution/",
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db?timeout=60",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
             "API__HOST": "127.0.0.1",
             "API__PORT": str(port),
             "API__BASE_URL": self._url,

@@ -73,8 +73,6 @@ def run_standalone(dags_folder: Path, environment: pytest.MonkeyPatch, log: Path
     (port,) = free_ports(1)
     for name, value in {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
-        # SQLite waits 5 s for a lock by default: too short for several tasks at a time on a busy machine.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db?timeout=60",
         "PATH": f"{Path(AIRFLOW).parent}{os.pathsep}{os.environ['PATH']}",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__HOST": "127.0.0.1",

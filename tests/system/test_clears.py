@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,16 @@ class Run:
         return (folder / "task_id=load" / f"attempt={number}.log").read_text()
 
     def clear(self, way: str, first_task: str = "load") -> None:
+        for _ in range(5):
+            try:
+                self._clear(way, first_task)
+                return
+            except (HTTPError, subprocess.CalledProcessError) as error:  # SQLite's database is locked
+                failed = error
+            time.sleep(2)
+        raise failed
+
+    def _clear(self, way: str, first_task: str) -> None:
         if way == "task":
             body = {"dag_run_id": self._id, "task_ids": [first_task], "dry_run": False, "only_failed": False}
             body |= {
