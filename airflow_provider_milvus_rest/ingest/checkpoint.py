@@ -76,7 +76,7 @@ class Checkpoint:
         except ValidationError:
             why = "what the earlier try has saved cannot be read"
         if why:
-            self._log(f"Starting over: {why}.")
+            self._log(f"Starting over: {why.rstrip('.')}.")
             return None
         count = len(progressed.keys)
         self._log(
