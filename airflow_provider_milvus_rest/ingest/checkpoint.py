@@ -20,13 +20,11 @@ from airflow_provider_milvus_rest.rows.schema import Key
 
 KEY = "airflow_provider_milvus_rest"
 _SECONDS = 1.0
-_SAMPLE = 16
-"""Stored keys that are kept, so that the next try can look them up."""
-_MAX_KEY_CHARS = 1000
+_SAMPLE, _MAX_KEY_CHARS = 16, 1000  # stored keys that are kept, so that the next try can look them up
 _STALE_SECONDS = 10.0
 """How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
-_LOADING_SECONDS = 60.0
-"""How long a collection may not be loaded (code 101): a restarted Milvus takes writes before it has loaded it again."""
+LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
+"""For one request, and for all: a Milvus that was restarted takes writes before it can read (code 101, or no answer)."""
 
 
 class Progressed(BaseModel):
@@ -139,7 +137,7 @@ def _why_not(keys: list[Key], look_up: Callable[[list[Key]], set[Key]], sleep: C
             if isinstance(error, StoppedError):
                 raise
             why, seconds = f"rows stored by the earlier try cannot be looked up: {error}", _LOADING_SECONDS
-            seconds *= error.code == 101
+            seconds *= error.retryable or error.code == 101
         if time.monotonic() - begin > seconds:
             return why
         sleep(1)

@@ -99,8 +99,8 @@ class Retry:
                 self._log(f"{type(error).__name__}: {error} Sending again in {pause:.1f} s.")
             self.sleep(pause)
 
-    def in_thread(self, function: Callable[[], T]) -> T:
-        """What ``function`` returns in a thread of its own, so that an interrupt ends the wait for anything."""
+    def in_thread(self, function: Callable[[], T], seconds: float = float("inf")) -> T:
+        """What ``function`` returns within ``seconds``, in a thread of its own, so that an interrupt ends the wait."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -110,8 +110,11 @@ class Retry:
                 future.set_exception(error)
 
         threading.Thread(target=run, name="milvus-rest-call", daemon=True).start()
+        end = time.monotonic() + seconds
         while not wait([future], TICK).done:
             self.check()
+            if time.monotonic() > end:
+                raise e.ConnectError(f"Milvus did not answer within {seconds:g} s.")
         return future.result()
 
     def sleep(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
-from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.checkpoint import LOOK_UP_SECONDS, Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
 from airflow_provider_milvus_rest.ingest.lanes import Lanes
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
@@ -110,9 +110,8 @@ class Ingest:
         self._deliveries.accepted = True
 
     def _look_up(self, keys: list[Key]) -> set[Key]:
-        """Which of these keys the collection holds."""
         ask = partial(self._client.stored_keys, self._schema, keys, self._options.partition_name)
-        return self._retry.in_thread(lambda: self._retry.call(ask))
+        return self._retry.in_thread(ask, LOOK_UP_SECONDS)
 
     def _take(self, row: Row) -> None:
         """Check a row, and put it into the batch."""

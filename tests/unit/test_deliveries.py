@@ -284,6 +284,31 @@ def test_rows_that_cannot_be_looked_up_are_not_skipped(monkeypatch: pytest.Monke
     ]
 
 
+def test_a_look_up_that_is_not_answered_does_not_hold_up_the_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milvus 2.3.5 may take writes long before it answers queries, after it was killed several times."""
+    for name in ("LOOK_UP_SECONDS", "_LOADING_SECONDS"):
+        monkeypatch.setattr(f"airflow_provider_milvus_rest.ingest.checkpoint.{name}", 0.3)
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.run.LOOK_UP_SECONDS", 0.3)
+    release = threading.Event()
+
+    class Silent(Store):
+        def stored_keys(self, *_: Any) -> set[int]:
+            release.wait(10)
+            return set()
+
+    store, state, lines = Silent(), State(), list[str]()
+    with pytest.raises(e.RowsRejectedError):
+        run(store, [(1, 1), (2, 1), (3, -1)], checkpoint=checkpoint(state), batch_size=1)
+    begin = time.monotonic()
+    report = run(store, [(1, 1), (2, 1)], checkpoint=Checkpoint(state, "source", lines.append), concurrency=1)
+    release.set()
+    assert time.monotonic() - begin < 3
+    assert (report.resumed_count, report.upsert_count) == (0, 2)
+    assert lines == [
+        "Starting over: rows stored by the earlier try cannot be looked up: Milvus did not answer within 0.3 s."
+    ]
+
+
 def test_a_row_that_is_seen_late_is_still_there() -> None:
     class Stale(Store):
         asked = 0
