@@ -24,7 +24,7 @@ _SAMPLE, _MAX_KEY_CHARS = 16, 1000  # stored keys that are kept, so that the nex
 _STALE_SECONDS = 10.0
 """How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
 LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
-"""For one request, and for all: a Milvus that was restarted takes writes before it can read (code 101, or no answer)."""
+"""For one request, and for all: a restarted Milvus takes writes before it can read (code 101, or no answer)."""
 
 
 class Progressed(BaseModel):
