@@ -18,10 +18,15 @@ from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.ingest import deliveries as deliveries_module
 from airflow_provider_milvus_rest.ingest import retry as retry_module
+from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
+from airflow_provider_milvus_rest.ingest.lanes import Outcome, Part
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 from tests.unit.test_lanes import Store, run
@@ -312,3 +317,117 @@ def test_few_keys_are_kept_and_always_the_first_and_the_last(batches: list[int])
     assert progress["keys"][0] == 1
     assert len(progress["keys"]) <= 16
     assert progress["keys"] == sorted(set(progress["keys"]))
+
+
+class ByHand:
+    """Stands for lanes: the test says what becomes of the parts that are sent, the first of them if not told."""
+
+    def __init__(self, concurrency: int = 1, read_timeout: float = 60, **limits: int) -> None:
+        self.sent: list[Part] = []
+        self._next = Outcome(Part(None, []))
+        self.deliveries = Deliveries(Options(concurrency=concurrency, **limits), self, read_timeout)  # type: ignore[arg-type]
+
+    @property
+    def sending(self) -> int:
+        return len(self.sent)
+
+    def submit(self, part: Part) -> None:
+        self.sent.append(part)
+
+    def next(self, timeout: float) -> Outcome:
+        return self._next
+
+    def answer(self, error: Exception | None = None, timed_out: float | None = None) -> Event:
+        self._next = Outcome(self.sent.pop(0), error, timed_out)
+        return self.deliveries.next(0)
+
+
+def batch(*keys: int) -> dict[int, Pending]:
+    return {key: Pending(key, b"text", f"[{key}]", key) for key in keys}
+
+
+REFUSED = e.DataRefusedError("negative")
+
+
+@pytest.mark.parametrize(("read_timeout", "held"), [(10.0, 10.0), (3600.0, 60.0)])
+@pytest.mark.parametrize("timed_out", [(1000.0, None), (None, 1000.0), (990.0, 1000.0), (1000.0, 1000.0)])
+def test_how_long_keys_of_a_request_that_timed_out_are_held(
+    monkeypatch: pytest.MonkeyPatch, timed_out: tuple[float | None, ...], read_timeout: float, held: float
+) -> None:
+    """From the last time, whichever part of the batch it was."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(deliveries_module, "time", clock)
+    lanes = ByHand(read_timeout=read_timeout)
+    lanes.deliveries.accepted = True
+    lanes.deliveries.submit(0, batch(1, 2))
+    lanes.answer(REFUSED)
+    events = [lanes.answer(None, moment) for moment in timed_out]
+    assert [event.stored for event in events] == [None, 0]
+    for now, room in [(1000.0, False), (999.9 + held, False), (1000.0 + held, True)]:
+        clock.now = now
+        assert lanes.deliveries.has_room(batch(2, 3)) is room
+        assert lanes.deliveries.has_room(batch(3, 4))
+
+
+def test_no_more_parts_are_sent_at_a_time_than_there_are_lanes() -> None:
+    """Also when batches are halved. What follows is sent in the order of the rows; nothing once it is stopped."""
+    lanes = ByHand(concurrency=2)
+    lanes.deliveries.accepted = True
+    lanes.deliveries.submit(0, batch(1, 2, 3, 4))
+    lanes.deliveries.submit(1, batch(5, 6))
+    lanes.answer(REFUSED)
+    assert [[row.key for row in part.rows] for part in lanes.sent] == [[5, 6], [1, 2]]
+    lanes.answer(REFUSED)
+    assert [[row.key for row in part.rows] for part in lanes.sent] == [[1, 2], [5]]
+    lanes.deliveries.stop()
+    lanes.answer()
+    assert lanes.sending == 1
+    lanes.answer()
+    assert not lanes.deliveries.busy()
+    assert lanes.deliveries.unconfirmed() == 3
+
+
+def test_a_batch_counts_as_stored_only_if_none_of_its_rows_was_rejected() -> None:
+    lanes, stored = ByHand(), list[int]()
+    lanes.deliveries.accepted = True
+    for number, errors in enumerate(
+        [[None], [REFUSED, None, REFUSED], [REFUSED, REFUSED, None], [REFUSED, None, None]]
+    ):
+        lanes.deliveries.submit(number, batch(1, 2))
+        events = [lanes.answer(error) for error in errors]
+        stored += [event.stored for event in events if event.stored is not None]
+        assert lanes.deliveries.unconfirmed() == 0
+    assert stored == [0, 3]
+
+
+def test_what_was_too_large_is_told_in_the_bytes_of_its_request() -> None:
+    lanes = ByHand()
+    lanes.deliveries.submit(0, batch(1, 2))
+    assert lanes.answer(e.RequestTooLargeError("no")).too_large == len(b"text,text,")
+
+
+@pytest.mark.parametrize("good", [range(400), range(600, 1000), range(450, 550)])
+def test_rows_sent_alone_are_from_all_over_the_batch(tmp_path: Path, good: range) -> None:
+    report = run(Store(), [(key, 1 if key in good else -1) for key in range(1000)], rejects_in(tmp_path))
+    assert (report.upsert_count, report.rejected_count) == (len(good), 1000 - len(good))
+
+
+def test_no_more_is_kept_in_memory_while_nothing_is_accepted_than_otherwise(tmp_path: Path) -> None:
+    report, most = IngestReport(), 2 * 1000
+    with pytest.raises(e.DataRefusedError, match="Milvus accepted none"):
+        run(
+            *(Store(), ((key, -1) for key in range(5000)), rejects_in(tmp_path), report),
+            max_request_bytes=1000,
+            concurrency=2,
+        )
+    assert report.read_count * len('{"id":1,"vector":[0.5,0.5],"n":-1}') < 2 * most
+
+
+def test_a_refusal_of_everything_keeps_what_the_server_said(tmp_path: Path) -> None:
+    class Refusing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            raise e.DataRefusedError("no", code=1100, http_status=400)
+
+    with pytest.raises(e.DataRefusedError, match=r"2 of which were sent alone: a row is not the cause. no ") as caught:
+        run(Refusing(), [(1, 1), (2, 1)], rejects_in(tmp_path))
+    assert (caught.value.code, caught.value.http_status) == (1100, 400)
