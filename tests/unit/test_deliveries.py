@@ -656,3 +656,13 @@ def test_little_is_sent_once_more_rows_are_rejected_than_may_be(
     with pytest.raises(e.RowsRejectedError):
         run(Counting(), rows(), batch_size=batch_size, concurrency=1)
     assert len(calls) <= most
+
+
+def test_more_rejected_rows_than_may_be_matter_more_than_how_a_request_fails_afterwards() -> None:
+    class Failing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            time.sleep(0.1)
+            raise e.NotFoundError("gone")
+
+    with pytest.raises(e.RowsRejectedError, match="must be an int"):
+        run(Failing(), [(1, 1), (2, 1), ("spoiled", 1)], batch_size=1)

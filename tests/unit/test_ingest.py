@@ -74,6 +74,14 @@ def test_batches_keep_their_limits_and_the_last_row_of_a_key(
     assert duplicates >= 0
 
 
+def test_a_batch_is_filled_to_the_last_byte() -> None:
+    batch = Batch(9, len(b"text,text,"))
+    for key, room in enumerate([True, True, False]):
+        row = Pending(key, b"text", "")
+        assert batch.has_room(row) is room
+        batch.add(row)
+
+
 def test_rows_go_in_order_and_in_batches(server: ScriptedServer) -> None:
     report = IngestReport(upsert_ids=[])
     rows = [entity(i) for i in range(5)]
