@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
-from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.options import Options
@@ -21,6 +21,7 @@ def ingest(
     report: IngestReport | None = None,
     retry: Retry | None = None,
     checkpoint: Checkpoint | None = None,
+    progress: Progress | None = None,
     **limits: Any,
 ) -> IngestReport:
     """The report, which adds up whatever is raised; without a file for rejects, the first one ends the run."""
@@ -28,7 +29,7 @@ def ingest(
     options = Options(on_reject="fail" if rejects is None else "skip", rejects=rejects, **limits)
     try:
         retry = retry or Retry(0, options.concurrency)
-        Ingest(client, schema, options, report, retry, checkpoint=checkpoint).run(source)
+        Ingest(client, schema, options, report, retry, progress, checkpoint).run(source)
     finally:
         report.check()
     return report

@@ -350,6 +350,49 @@ def test_retryable_says_whether_a_retry_helps() -> None:
     assert {status: class_of_answer(status, None).retryable for status in statuses} == statuses
 
 
+CODES: dict[type[e.MilvusRestError], set[int]] = {
+    e.UnexpectedAnswerError: {0, 200},
+    e.NotReadyError: {1, 2, 103, 106, 109, 110, 202, 305, 401, 503, 505, 507, 1002, 10000, 10001},
+    e.OverloadedError: {3, 4, 7, 8, 9, 11, 12, 1003, 1807},
+    e.NotFoundError: {100, 800, 1600},
+    e.NotAuthenticatedError: {1400, 1800},
+    e.ForbiddenError: {1401},
+    e.RequestTooLargeError: {1012, 1102},
+    e.DataRefusedError: {1100, 1101, 1700, 1701, 1801, 1802, 1804, 1806},
+    e.RequestRefusedError: {
+        *(6, 10, 101, 105, 107, 108, 201, 802, 1004, 1005, 1006, 1007, 1009, 1010, 1011),
+        *(1303, 1601, 1602, 1603, 2500, 3000),
+    },
+}
+STATUSES: list[tuple[range, type[e.MilvusRestError]]] = [
+    (range(200, 300), e.UnexpectedAnswerError),
+    (range(300, 400), e.WrongEndpointError),
+    (range(400, 500), e.RequestRefusedError),
+    (range(500, 600), e.ServerError),
+    (range(401, 402), e.NotAuthenticatedError),
+    (range(403, 404), e.ForbiddenError),
+    (range(404, 406), e.WrongEndpointError),
+    (range(408, 409), e.NotReadyError),
+    (range(413, 414), e.RequestTooLargeError),
+    (range(425, 426), e.NotReadyError),
+    (range(429, 430), e.OverloadedError),
+    (range(502, 505), e.NotReadyError),
+]
+
+
+def test_what_every_code_and_every_status_means() -> None:
+    """A code that Milvus does not have, or that says nothing, leaves it to the status, as a copy of that does."""
+    codes = {code: cls for cls, codes in CODES.items() for code in codes}
+    statuses = {status: cls for which, cls in STATUSES for status in which}
+    for code in (*range(-1, 12_000), 65535):
+        assert class_of_answer(200, code) is codes.get(code, e.ServerError), code
+        assert class_of_answer(400, code) is codes.get(code, e.RequestRefusedError) or code == 400, code
+    for status, cls in statuses.items():
+        assert class_of_answer(status, None) is cls, status
+        if status >= 300:
+            assert class_of_answer(status, status) is class_of_answer(status, 65535) is cls, status
+
+
 def test_a_proxy_that_leads_nowhere(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")

@@ -18,10 +18,16 @@ from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.ingest import checkpoint as checkpoint_module
+from airflow_provider_milvus_rest.ingest import deliveries as deliveries_module
 from airflow_provider_milvus_rest.ingest import retry as retry_module
-from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.batches import Pending
+from airflow_provider_milvus_rest.ingest.checkpoint import KEY, Checkpoint
+from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
+from airflow_provider_milvus_rest.ingest.lanes import Outcome, Part
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 from tests.unit.test_lanes import Store, run
@@ -337,3 +343,351 @@ def test_few_keys_are_kept_and_always_the_first_and_the_last(batches: list[int])
     assert progress["keys"][0] == 1
     assert len(progress["keys"]) <= 16
     assert progress["keys"] == sorted(set(progress["keys"]))
+
+
+class ByHand:
+    """Stands for lanes: the test says what becomes of the parts that are sent, the first of them if not told."""
+
+    def __init__(self, concurrency: int = 1, read_timeout: float = 60, **limits: int) -> None:
+        self.sent: list[Part] = []
+        self._next = Outcome(Part(None, []))
+        self.deliveries = Deliveries(Options(concurrency=concurrency, **limits), self, read_timeout)  # type: ignore[arg-type]
+
+    @property
+    def sending(self) -> int:
+        return len(self.sent)
+
+    def submit(self, part: Part) -> None:
+        self.sent.append(part)
+
+    def next(self, timeout: float) -> Outcome:
+        return self._next
+
+    def answer(self, error: Exception | None = None, timed_out: float | None = None) -> Event:
+        self._next = Outcome(self.sent.pop(0), error, timed_out)
+        return self.deliveries.next(0)
+
+
+def batch(*keys: int) -> dict[int, Pending]:
+    return {key: Pending(key, b"text", f"[{key}]", key) for key in keys}
+
+
+REFUSED = e.DataRefusedError("negative")
+
+
+@pytest.mark.parametrize(("read_timeout", "held"), [(10.0, 10.0), (3600.0, 60.0)])
+@pytest.mark.parametrize("timed_out", [(1000.0, None), (None, 1000.0), (990.0, 1000.0), (1000.0, 1000.0)])
+def test_how_long_keys_of_a_request_that_timed_out_are_held(
+    monkeypatch: pytest.MonkeyPatch, timed_out: tuple[float | None, ...], read_timeout: float, held: float
+) -> None:
+    """From the last time, whichever part of the batch it was."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(deliveries_module, "time", clock)
+    lanes = ByHand(read_timeout=read_timeout)
+    lanes.deliveries.accepted = True
+    lanes.deliveries.submit(0, batch(1, 2))
+    lanes.answer(REFUSED)
+    events = [lanes.answer(None, moment) for moment in timed_out]
+    assert [event.stored for event in events] == [None, 0]
+    for now, room in [(1000.0, False), (999.9 + held, False), (1000.0 + held, True)]:
+        clock.now = now
+        assert lanes.deliveries.has_room(batch(2, 3)) is room
+        assert lanes.deliveries.has_room(batch(3, 4))
+
+
+def test_no_more_parts_are_sent_at_a_time_than_there_are_lanes() -> None:
+    """Also when batches are halved. What follows is sent in the order of the rows; nothing once it is stopped."""
+    lanes = ByHand(concurrency=2)
+    lanes.deliveries.accepted = True
+    lanes.deliveries.submit(0, batch(1, 2, 3, 4))
+    lanes.deliveries.submit(1, batch(5, 6))
+    lanes.answer(REFUSED)
+    assert [[row.key for row in part.rows] for part in lanes.sent] == [[5, 6], [1, 2]]
+    lanes.answer(REFUSED)
+    assert [[row.key for row in part.rows] for part in lanes.sent] == [[1, 2], [5]]
+    lanes.deliveries.stop()
+    lanes.answer()
+    assert lanes.sending == 1
+    lanes.answer()
+    assert not lanes.deliveries.busy()
+    assert lanes.deliveries.unconfirmed() == 3
+
+
+def test_a_batch_counts_as_stored_only_if_none_of_its_rows_was_rejected() -> None:
+    lanes, stored = ByHand(), list[int]()
+    lanes.deliveries.accepted = True
+    for number, errors in enumerate(
+        [[None], [REFUSED, None, REFUSED], [REFUSED, REFUSED, None], [REFUSED, None, None]]
+    ):
+        lanes.deliveries.submit(number, batch(1, 2))
+        events = [lanes.answer(error) for error in errors]
+        stored += [event.stored for event in events if event.stored is not None]
+        assert lanes.deliveries.unconfirmed() == 0
+    assert stored == [0, 3]
+
+
+def test_what_was_too_large_is_told_in_the_bytes_of_its_request() -> None:
+    lanes = ByHand()
+    lanes.deliveries.submit(0, batch(1, 2))
+    assert lanes.answer(e.RequestTooLargeError("no")).too_large == len(b"text,text,")
+
+
+@pytest.mark.parametrize("good", [range(400), range(600, 1000), range(450, 550)])
+def test_rows_sent_alone_are_from_all_over_the_batch(tmp_path: Path, good: range) -> None:
+    report = run(Store(), [(key, 1 if key in good else -1) for key in range(1000)], rejects_in(tmp_path))
+    assert (report.upsert_count, report.rejected_count) == (len(good), 1000 - len(good))
+
+
+def test_no_more_is_kept_in_memory_while_nothing_is_accepted_than_otherwise(tmp_path: Path) -> None:
+    report, most = IngestReport(), 2 * 1000
+    with pytest.raises(e.DataRefusedError, match="Milvus accepted none"):
+        run(
+            *(Store(), ((key, -1) for key in range(5000)), rejects_in(tmp_path), report),
+            max_request_bytes=1000,
+            concurrency=2,
+        )
+    assert report.read_count * len('{"id":1,"vector":[0.5,0.5],"n":-1}') < 2 * most
+
+
+def test_a_refusal_of_everything_keeps_what_the_server_said(tmp_path: Path) -> None:
+    class Refusing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            raise e.DataRefusedError("no", code=1100, http_status=400)
+
+    with pytest.raises(e.DataRefusedError, match=r"2 of which were sent alone: a row is not the cause. no ") as caught:
+        run(Refusing(), [(1, 1), (2, 1)], rejects_in(tmp_path))
+    assert (caught.value.code, caught.value.http_status) == (1100, 400)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Time that passes only where a test says so."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(checkpoint_module, "time", clock)
+    return clock
+
+
+def test_progress_is_saved_once_a_second_and_up_to_the_first_batch_that_is_not_stored(clock: Any) -> None:
+    saves: list[tuple[float, int, int]] = []
+
+    class Saving(State):
+        def set(self, key: str, value: Any) -> None:
+            saves.append((clock.now, value["read_count"], value["duplicate_count"]))
+
+    saved = checkpoint(Saving())
+    for number in range(5):
+        saved.mark(number, 10 * number + 10, number, [number])
+    for clock.now, number in [(1000.5, 0), (1001.0, 2), (1001.5, 1), (1002.0, 4), (1002.5, 3)]:
+        saved.stored(number)
+    saved.save()
+    saved.save()
+    assert saves == [(1001.0, 10, 0), (1002.0, 30, 2), (1002.5, 50, 4)]
+
+
+@pytest.mark.parametrize(
+    ("batches", "kept"),
+    [
+        ([[7]], [7]),
+        ([[1, 2, 3, 4, 5]], [1, 5]),
+        ([[1, 2], [3, 4, 5]], [1, 2, 3, 5]),
+        ([["a", "x" * 1001]], ["a"]),
+        ([["x" * 1000, "a"]], ["x" * 1000, "a"]),
+        ([[-(2**63), 0], [2**63 - 2, 2**63 - 1]], [0, 2**63 - 2]),
+        ([[1 - 2**63, 2 - 2**63]], [2 - 2**63]),
+        ([[key, -key] for key in range(1, 9)], [sign * key for key in range(1, 9) for sign in (1, -1)]),
+    ],
+)
+def test_which_keys_are_kept(batches: list[list[Any]], kept: list[Any]) -> None:
+    state = State()
+    saved = checkpoint(state)
+    for number, keys in enumerate(batches):
+        saved.mark(number, number + 1, 0, keys)
+        saved.stored(number)
+    saved.save()
+    assert state[KEY]["keys"] == kept
+    saved.mark(len(batches), 99, 0, ["last", "of all"])
+    saved.stored(len(batches))
+    saved.save()
+    assert len(state[KEY]["keys"]) == (10 if len(kept) == 16 else len(kept) + 2)
+
+
+def progress_of(*keys: Any) -> State:
+    state = State()
+    first = checkpoint(state)
+    first.mark(0, 10, 0, [*keys])
+    first.stored(0)
+    first.save()
+    return state
+
+
+MAX = 2**63 - 1
+NOT_LOADED, NO = e.RequestRefusedError("not loaded", code=101), e.RequestRefusedError("no", code=1)
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "seconds", "says"),
+    [
+        (State(), {1}, 0, None),
+        (State({KEY: {"odd": 1}}), {1}, 0, "Starting over: what the earlier try has saved cannot be read."),
+        (progress_of(1, 2), {1, 2}, 0, "Resuming after 10 rows stored by an earlier try (2 of them looked up)."),
+        (progress_of(1, 2), {1}, 10, "Starting over: 1 of 2 rows stored by the earlier try are not there any more."),
+        (
+            progress_of(1, 2),
+            NOT_LOADED,
+            60,
+            f"Starting over: rows stored by the earlier try cannot be looked up: {NOT_LOADED}.",
+        ),
+        (progress_of(1), NO, 0, f"Starting over: rows stored by the earlier try cannot be looked up: {NO}."),
+        (progress_of(MAX), {MAX}, 0, "Starting over: none of the rows stored by the earlier try can be looked up."),
+        (progress_of(1), e.StoppedError("stopped"), 0, None),
+    ],
+)
+def test_what_a_try_finds_and_how_long_it_looks(
+    clock: Any, state: State, answer: Any, seconds: float, says: str | None
+) -> None:
+    lines: list[str] = []
+    again = Checkpoint(State(state), "source", lines.append)
+
+    def look_up(keys: list[Any]) -> set[Any]:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    if isinstance(answer, e.StoppedError):
+        with pytest.raises(e.StoppedError):
+            again.resume(look_up, sleep)
+    else:
+        assert bool(again.resume(look_up, sleep)) == (says is not None and says.startswith("Resuming"))
+    assert lines == ([says] if says else [])
+    assert seconds <= clock.now - 1000 <= seconds + 2
+
+
+def test_a_third_try_looks_up_what_the_first_has_stored_as_well() -> None:
+    state = progress_of(1, 2)
+    second = checkpoint(state)
+    assert second.resume(set, lambda _: None)
+    second.save()
+    second.mark(0, 20, 0, [3, 4])
+    second.stored(0)
+    second.save()
+    assert (state[KEY]["read_count"], state[KEY]["keys"]) == (20, [1, 2, 3, 4])
+
+
+def failed_after(store: Store, rows: list[tuple[int, int]]) -> State:
+    """What a try has saved that has stored these rows, one in a batch."""
+    state = State()
+    with pytest.raises(e.RowsRejectedError):
+        run(store, [*rows, (-1, -1)], checkpoint=checkpoint(state), batch_size=1, concurrency=1)
+    return state
+
+
+def test_a_resumed_run_whose_other_rows_are_all_refused_rejects_them(tmp_path: Path) -> None:
+    """An earlier try has had rows accepted: the fault is in these."""
+    store, rows = Store(), [(key, 1) for key in range(10)]
+    state = failed_after(store, rows)
+    more = [(key, -1) for key in range(10, 15)]
+    report = run(store, rows + more, rejects_in(tmp_path), checkpoint=checkpoint(state))
+    assert (report.resumed_count, report.upsert_count, report.rejected_count) == (10, 10, 5)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_interrupt_ends_the_reading(resumed: bool) -> None:
+    store, rows, taken = Store(), [(key, 1) for key in range(10)], list[int]()
+    state = failed_after(store, rows) if resumed else State()
+    retry = Retry(0, 4)
+
+    def source() -> Iterator[tuple[int, int]]:
+        for key, n in rows:
+            taken.append(key)
+            if key == 5:
+                retry.interrupt()
+            yield key, n
+
+    report = IngestReport()
+    with pytest.raises(e.StoppedError):
+        run(store, source(), report=report, retry=retry, checkpoint=checkpoint(state))
+    assert len(taken) <= 7
+    assert report.upsert_count == 0
+
+
+def test_a_final_error_ends_the_patience_with_other_requests() -> None:
+    class Failing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            if keys == [1]:
+                raise e.ConnectError("down")
+            time.sleep(0.2)
+            raise e.NotFoundError("gone")
+
+    begin, report, retry = time.monotonic(), IngestReport(), Retry(25, 2)
+    retry.call(lambda: None)
+    with pytest.raises(e.NotFoundError, match="gone"):
+        run(Failing(), [(1, 1), (2, 1)], report=report, batch_size=1, retry=retry)
+    assert time.monotonic() - begin < 5
+    assert report.unconfirmed_count == 2
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_failed_run_waits_for_what_is_on_its_way_unless_it_is_to_end_at_once(
+    monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.run._STOP_SECONDS", 0.2)
+    retry, release = Retry(0, 2), threading.Event()
+
+    class Failing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            if keys == [1]:
+                release.wait(0.9)
+                return super().upsert(request, keys)
+            if interrupted:
+                retry.interrupt()
+            raise e.NotFoundError("gone")
+
+        def abort(self) -> None:
+            release.set()
+
+    report, begin = IngestReport(), time.monotonic()
+    with pytest.raises(e.NotFoundError, match="gone"):
+        run(Failing(), [(1, 1), (2, 1)], report=report, batch_size=1, retry=retry)
+    assert (time.monotonic() - begin < 0.8) == interrupted
+    assert (report.upsert_count, report.unconfirmed_count) == ((0, 2) if interrupted else (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "before", "then", "most"),
+    [
+        (2, [(key, -1) for key in range(20)], [("spoiled", 1), *((key, -1) for key in range(20, 30))], 1),
+        (500, [(5000 + key, 1) for key in range(500)], [(key, -1) for key in range(1, 1000)], 60),
+    ],
+)
+def test_little_is_sent_once_more_rows_are_rejected_than_may_be(
+    batch_size: int, before: list[Any], then: list[Any], most: int
+) -> None:
+    """Neither what was refused and is not decided about, nor all of a batch that is being halved."""
+    calls: list[int] = []
+
+    class Counting(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            calls.append(len(keys))
+            return super().upsert(request, keys)
+
+    def rows() -> Iterator[tuple[Any, int]]:
+        yield from before
+        calls.clear()
+        yield from then
+
+    with pytest.raises(e.RowsRejectedError):
+        run(Counting(), rows(), batch_size=batch_size, concurrency=1)
+    assert len(calls) <= most
+
+
+def test_more_rejected_rows_than_may_be_matter_more_than_how_a_request_fails_afterwards() -> None:
+    class Failing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            time.sleep(0.1)
+            raise e.NotFoundError("gone")
+
+    with pytest.raises(e.RowsRejectedError, match="must be an int"):
+        run(Failing(), [(1, 1), (2, 1), ("spoiled", 1)], batch_size=1)

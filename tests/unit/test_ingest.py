@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -73,6 +74,14 @@ def test_batches_keep_their_limits_and_the_last_row_of_a_key(
     assert duplicates >= 0
 
 
+def test_a_batch_is_filled_to_the_last_byte() -> None:
+    batch = Batch(9, len(b"text,text,"))
+    for key, room in enumerate([True, True, False]):
+        row = Pending(key, b"text", "")
+        assert batch.has_room(row) is room
+        batch.add(row)
+
+
 def test_rows_go_in_order_and_in_batches(server: ScriptedServer) -> None:
     report = IngestReport(upsert_ids=[])
     rows = [entity(i) for i in range(5)]
@@ -120,6 +129,49 @@ def test_the_sum_holds_wherever_it_fails(
         run(server, rows, report, batch_size=2)
     assert (report.read_count, report.upsert_count, report.rejected_count, report.unconfirmed_count) == counts
     report.check()
+
+
+def test_it_reads_no_further_than_an_error_names_rows(server: ScriptedServer) -> None:
+    report = IngestReport()
+    with pytest.raises(e.RowsRejectedError, match="10 of the 10 rows read so far are rejected"):
+        run(server, [entity("spoiled")] * 5000, report)
+    assert (report.read_count, report.rejected_count) == (10, 10)
+
+
+def test_a_row_that_is_only_checked_replaces_none(server: ScriptedServer) -> None:
+    report = IngestReport()
+    with pytest.raises(e.RowsRejectedError):
+        run(server, [entity(1), entity(2), entity("spoiled"), entity(2)], report, batch_size=2)
+    assert (report.duplicate_count, report.unconfirmed_count) == (0, 3)
+
+
+def test_what_is_sent_again_is_counted(server: ScriptedServer) -> None:
+    busy = Reply({"code": 8, "message": "busy"})
+    server.script(UPSERT, busy, busy, accept, busy, accept)
+    report = IngestReport()
+    run(server, [entity(1), entity(2)], report, batch_size=1, budget=30)
+    assert (report.request_count, report.retry_count, report.upsert_count) == (5, 3, 2)
+    assert report.bytes_sent == 5 * len(json.dumps(entity(1), separators=(",", ":")) + ",")
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_rejects_file_that_cannot_be_finished(server: ScriptedServer, tmp_path: Path, failing: bool) -> None:
+    """It fails a run that is well otherwise; what a run has failed with matters more."""
+
+    class Stream(io.BytesIO):
+        def close(self) -> None:
+            raise PermissionError("no more")
+
+    class Unfinished(type(tmp_path)):  # type: ignore[misc]
+        def open(self, *_: Any) -> Any:
+            return Stream()
+
+    if failing:
+        server.script(UPSERT, Reply({"code": 800, "message": "gone"}))
+    report = IngestReport()
+    with pytest.raises(e.NotFoundError if failing else e.InputError, match="gone" if failing else "no more"):
+        run(server, [entity(1), entity("x")], report, Unfinished(tmp_path / "rejects.jsonl"))
+    assert (report.rejected_count, report.rejects_path) == (1, None)
 
 
 def test_the_sum_holds_when_the_source_fails(server: ScriptedServer) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest import report as report_module
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
+from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
@@ -176,6 +177,62 @@ def test_an_error_in_one_lane_ends_the_run_and_what_was_answered_counts() -> Non
     assert report.unconfirmed_count == report.read_count - report.upsert_count > 0
 
 
+@pytest.mark.parametrize(
+    ("error", "count", "says"),
+    [
+        (e.ServerError("no"), 1, "no The request held [0]."),
+        (e.ServerError("no"), 3, "no The request held [0] to [2]."),
+        (e.StoppedError("stopped"), 3, "stopped"),
+        (
+            e.DataRefusedError("no"),
+            1,
+            "1 of the 1 rows read so far are rejected.\n[0]: is refused by the server: no",
+        ),
+        (RuntimeError("bug"), 3, "bug"),
+    ],
+)
+def test_what_an_error_says_of_the_rows_that_were_sent(error: Exception, count: int, says: str) -> None:
+    class Failing(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            raise error
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        run(Failing(), [(key, 1) for key in range(count)])
+    assert str(caught.value) == says
+
+
+def test_a_wrong_password_is_believed_until_one_request_was_accepted() -> None:
+    """The server may answer so while its coordinator is away."""
+
+    class Locked(Store):
+        def __init__(self, *locked: bool) -> None:
+            super().__init__()
+            self.locked = [*locked]
+
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            if self.locked.pop(0):
+                raise e.NotAuthenticatedError("wrong password")
+            return super().upsert(request, keys)
+
+    rows, limits = [(1, 1), (2, 1)], {"batch_size": 1, "concurrency": 1}
+    assert run(Locked(False, True, False), rows, retry=Retry(30, 1), **limits).upsert_count == 2
+    with pytest.raises(e.NotAuthenticatedError):
+        run(Locked(True, False, False), rows, retry=Retry(30, 1), **limits)
+
+
+def test_rows_go_to_their_database_and_partition() -> None:
+    asked: list[UpsertRequest] = []
+
+    class Asked(Store):
+        def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
+            asked.append(request)
+            return super().upsert(request, keys)
+
+    schema = SCHEMA.model_copy(update={"db_name": "db"})
+    runs.ingest(Asked(), schema, Entities(entities([(1, 1)])), partition_name="p")
+    assert [(to.db_name, to.collection_name, to.partition_name) for to in asked] == [("db", "docs", "p")]
+
+
 def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(report_module.time, "monotonic", lambda: now)
@@ -199,6 +256,16 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         ticker.tick()
         assert lines[-1] == "read 2,750, upserted 2,500, rejected 250 rows; " + lines[-1].partition("; ")[2]
         assert "[" not in lines[-1]
+
+
+def test_progress_is_logged_while_rows_are_read_and_while_answers_are_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "SECONDS", 1e-9)
+    report, lines = IngestReport(), list[str]()
+    progress = Progress(report, lambda: None, lines.append)
+    run(Store(delay=lambda: 0.35), [(key, 1) for key in range(5)], report=report, progress=progress)
+    said = [line.partition(",")[0] for line in lines]
+    assert [*dict.fromkeys(said)] == ["read 1", "read 2", "read 3", "read 4", "read 5"]
+    assert said.count("read 5") > 2
 
 
 def test_rows_that_an_earlier_try_has_stored_are_not_part_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from email.utils import formatdate
 from typing import Any
@@ -140,6 +142,121 @@ def test_credentials_that_were_good_are_tried_again_for_a_while(clock: Any, erro
     assert clock.now - begin == pytest.approx(30, abs=0.01)
 
 
+def test_patience_with_what_may_be_its_own_fault_begins_anew_after_an_outage(clock: Any) -> None:
+    retry = Retry(120, 4)
+    retry.call(lambda: None)
+    begin = clock.now
+
+    def send() -> None:
+        after = clock.now - begin
+        if after < 75:
+            raise e.ConnectError("down") if 20 < after < 50 else e.ServerError("starting")
+
+    retry.call(send)
+    assert clock.now - begin >= 75
+
+
+@pytest.mark.parametrize(("share", "pick"), [(1, max), (0.5, min)])
+def test_pauses_double_up_to_15_seconds_and_chance_shortens_them_by_up_to_half(
+    clock: Any, monkeypatch: pytest.MonkeyPatch, share: float, pick: Any
+) -> None:
+    monkeypatch.setattr(retry_module.random, "uniform", lambda low, high: pick(low, high))
+    retry, tried = Retry(120, 4), list[float]()
+
+    def send() -> None:
+        tried.append(clock.now)
+        raise e.NotReadyError("down")
+
+    retry.call(lambda: None)
+    with pytest.raises(e.NotReadyError):
+        retry.call(send)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert pauses[:8] == pytest.approx([share * pause for pause in (0.25, 0.5, 1, 2, 4, 8, 15, 15)])
+    assert sum(pauses) == pytest.approx(120)
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"), [(0, "down"), (0.2, "down Tried 2 times in 0 s."), (1.7, "down Tried 4 times in 2 s.")]
+)
+def test_an_error_says_how_often_and_how_long_it_was_tried(
+    clock: Any, monkeypatch: pytest.MonkeyPatch, budget: float, says: str
+) -> None:
+    monkeypatch.setattr(retry_module.random, "uniform", lambda low, high: high)
+    with pytest.raises(e.ConnectError) as caught:
+        Retry(budget, 1).call(failing(e.ConnectError("down")))
+    assert str(caught.value) == says
+
+
+@pytest.mark.parametrize(
+    ("failures", "begins"),
+    [
+        ([e.NotReadyError("down")], [0]),
+        ([e.OverloadedError("x", retry_after=7)], [7]),
+        ([e.OverloadedError("x", retry_after=7), e.OverloadedError("y", retry_after=3)], [7, 10]),
+    ],
+)
+def test_a_pause_that_the_server_asks_for_is_kept_by_all_lanes(
+    clock: Any, monkeypatch: pytest.MonkeyPatch, failures: list[Exception], begins: list[float]
+) -> None:
+    """Another request wants to begin just when the pause of the first begins."""
+    retry, began = Retry(120, 4), list[float]()
+    retry.call(lambda: None)
+
+    def pause(seconds: float) -> None:
+        retry.call(lambda: began.append(clock.now - 1000))
+
+    monkeypatch.setattr(retry._changed, "wait", clock.sleep)
+    monkeypatch.setattr(retry, "sleep", pause)
+    retry.call(failing(*failures, None))
+    assert began == pytest.approx(begins)
+
+
+def at_once(retry: Retry, count: int = 6) -> int:
+    """How many of so many requests begin before one of them is answered."""
+    began, answered = list[int](), threading.Event()
+
+    def send() -> None:
+        began.append(1)
+        answered.wait(5)
+
+    threads = [threading.Thread(target=retry.call, args=(send,)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.25)  # longer than a wait
+    first = len(began)
+    answered.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(began) == count
+    return first
+
+
+DOWN, REFUSED = e.NotReadyError("down", retry_after=1000), e.DataRefusedError("no")
+
+
+@pytest.mark.parametrize(
+    ("before", "most"),
+    [
+        ([], 4),
+        ([None] * 5, 4),
+        ([REFUSED] * 3, 4),
+        ([DOWN], 2),
+        ([DOWN] * 9, 1),
+        ([*[DOWN] * 9, None], 2),
+        ([*[DOWN] * 9, REFUSED], 2),
+        ([*[DOWN] * 9, *[None] * 4], 3),
+        ([*[DOWN] * 9, *[None] * 9], 4),
+    ],
+)
+def test_how_many_requests_go_at_a_time(before: list[Exception | None], most: int) -> None:
+    """Each failure halves it, down to one; answers bring it back, up to the number of lanes."""
+    retry = Retry(120, 4)
+    for error in before:
+        with suppress(e.MilvusRestError):
+            retry.call(failing(error))
+    assert at_once(retry) == most
+
+
 @pytest.mark.parametrize("asked", [0.0, 0.001])
 def test_a_server_that_asks_for_no_pause_gets_one(clock: Any, asked: float) -> None:
     retry, tried = Retry(60, 4), list[float]()
@@ -186,6 +303,7 @@ def test_the_server_says_when(clock: Any) -> None:
     with pytest.raises(e.OverloadedError):
         retry.call(failing(e.OverloadedError("x", retry_after=500)))
     assert clock.now - 1000 <= 7.2  # it does not wait for what comes after the budget
+    assert retry.call(failing(e.OverloadedError("x", retry_after=120), None)) == "done"
 
 
 def test_stop_ends_the_waiting() -> None:
