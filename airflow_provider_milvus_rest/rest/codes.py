@@ -24,6 +24,16 @@ _CODES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
 }
 _CLASS_OF_CODE = {code: cls for cls, codes in _CODES.items() for code in codes}
 
+REMEDIES: dict[type[e.MilvusRestError], str] = {
+    e.NotAuthenticatedError: "Check login and password of the connection (for an API key: as password, without login).",
+    e.ForbiddenError: "Grant the missing privilege to the connection's user.",
+    e.NotFoundError: "Create it first, or check its name and the database.",
+    e.UnexpectedAnswerError: "If this continues, check that host and port are those of Milvus's REST API.",
+    e.WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091). If REST v1 is "
+    "switched off (proxy.http.enableV1), set the connection's field api_version to v2, which needs Milvus 2.3.13.",
+}
+"""What to do, where the message does not tell more."""
+
 _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] = {
     (200, "partition not found"): (e.NotFoundError, None),
     (1807, "partition not found"): (e.NotFoundError, None),

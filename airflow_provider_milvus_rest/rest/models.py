@@ -7,12 +7,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints
 
 Name = Annotated[StrictStr, StringConstraints(min_length=1)]
-Encoded = bytes
-"""One entity as JSON text in UTF-8."""
 
 
 class UpsertRequest(BaseModel):
-    """The body of an upsert. ``data`` is one encoded entity or a list of them.
+    """The body of an upsert. ``data`` is one entity as JSON text in UTF-8, or a list of them.
 
     Entities arrive encoded because batches are cut by encoded bytes, and nothing should be encoded twice.
     """
@@ -22,12 +20,7 @@ class UpsertRequest(BaseModel):
     collection_name: Name
     db_name: Name | None = None
     partition_name: Name | None = None
-    data: Encoded | Annotated[list[Encoded], Field(min_length=1)]
-
-    @property
-    def row_count(self) -> int:
-        """How many entities the request holds."""
-        return len(self.data) if isinstance(self.data, list) else 1
+    data: bytes | Annotated[list[bytes], Field(min_length=1)]
 
 
 class Answer(BaseModel):
