@@ -1,4 +1,4 @@
-"""HTTP to one server: bytes out and bytes back, or the error that fits. Knows nothing of what Milvus says in them."""
+"""HTTP to one server: bytes out and bytes back, or the error that fits. What Milvus says in them is not known here."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_provider_milvus_rest import __version__
@@ -35,22 +33,48 @@ from airflow_provider_milvus_rest.rest.dialects import Call
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings, check_tls_files
 
 MAX_ANSWER_BYTES = 64 * 2**20
-"""Of an answer's text: those of Milvus to these calls have some kilobytes."""
+"""Of an answer's text. Milvus answers these calls with some kilobytes."""
 _CHUNK_BYTES = 16_384
-"""Read at once, so that what is compressed does not unpack to more than that a thousand times."""
+"""Read at once: compressed data unpacks to at most a thousand times as much."""
 
 _PROXY = "The proxy that HTTP_PROXY or HTTPS_PROXY names"
 PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
+_BAD_PROXY = f"{_PROXY} is not a URL with a host and a port from 1 to 65535."
+_BAD_HOST = "field 'host' is not a host name or address: {where}"
+_CANNOT_USE = "Cannot use {where}: {reason}. "
+_NO_CLIENT_CERT = _CANNOT_USE + (
+    "The server asks for a client certificate: set connection fields 'client_cert' and 'client_key'."
+)
+_READ_TIMEOUT = "{settings.read_timeout:g} s (connection field 'read_timeout')."
 
-# Marks of failures that only another setting ends.
-_LASTING_FAULTS = {
-    "CERTIFICATE_VERIFY_FAILED": "Give the file of the authority that signed the server's certificate as connection "
-    "field 'verify', and the host by a name that the certificate holds.",
-    "WRONG_VERSION_NUMBER": "This port does not use TLS: write the connection's host with http://.",
-    "BAD_CERTIFICATE": "The server asks for a client certificate: connection fields 'client_cert' and 'client_key'.",
-    "CERTIFICATE_REQUIRED": "The server asks for a client certificate: fields 'client_cert' and 'client_key'.",
-    "PROTOCOL_VERSION": "The server and this machine have no version of TLS in common.",
+_FAULTS: dict[type[MilvusRestError], dict[type[Exception] | str, str]] = {
+    ConnectionSettingsError: {
+        requests.exceptions.InvalidSchema: f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.",
+        requests.exceptions.InvalidProxyURL: _BAD_PROXY,
+        urllib3.exceptions.LocationValueError: _BAD_PROXY,
+        requests.exceptions.InvalidURL: _BAD_HOST,
+        UnicodeError: _BAD_HOST,
+        "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the file of the authority that "
+        "signed the server's certificate, and the host to a name that is in the certificate.",
+        "BAD_CERTIFICATE": _NO_CLIENT_CERT,
+        "CERTIFICATE_REQUIRED": _NO_CLIENT_CERT,
+        "WRONG_VERSION_NUMBER": _CANNOT_USE + "This port does not use TLS: write the connection's host with http://.",
+        "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no version of TLS in common.",
+    },
+    UnexpectedAnswerError: {
+        requests.exceptions.ContentDecodingError: "{where} sent an answer that cannot be decompressed: {reason}."
+    },
+    ConnectError: {
+        requests.ConnectTimeout: "{where} did not accept a connection within {settings.connect_timeout:g} s "
+        "(connection field 'connect_timeout'). Check host and port, and that no firewall blocks them.",
+        urllib3.exceptions.ReadTimeoutError: "{where} did not answer within " + _READ_TIMEOUT,
+        TimeoutError: "{where} stopped reading the request: it accepted no bytes for " + _READ_TIMEOUT,
+        Exception: "No connection to {where}: {reason}. Is Milvus running there?",
+    },
 }
+"""What each error means, the first that fits: a class, or a part of the text, of what requests raised or wrapped."""
+_AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")
+"""Once the server has answered in HTTP, these are a broken connection."""
 
 
 class Transport:
@@ -68,12 +92,11 @@ class Transport:
 
     def _open(self) -> None:
         settings, self._pid = self._settings, os.getpid()
-        token = settings.token.get_secret_value() if settings.token else None
         self._adapter = _Adapter(settings.read_timeout)
         self._session = _Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
-        self._session.auth = _BearerAuth(token)
+        self._session.auth = lambda request: request  # without one, requests takes a password from .netrc
         self._session.headers.update(
             {
                 "Accept": "application/json",
@@ -84,6 +107,8 @@ class Transport:
                 "Request-Timeout": str(int(max(1, settings.read_timeout))),
             }
         )
+        if settings.token:  # bytes, because a password may be any UTF-8
+            self._session.headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}".encode()
         if settings.client_cert:
             key = settings.client_key
             self._session.cert = (str(settings.client_cert), str(key)) if key else str(settings.client_cert)
@@ -137,28 +162,16 @@ class Transport:
     def _error(self, error: Exception) -> MilvusRestError:
         settings, where, inner = self._settings, self._settings.base_url, _innermost(error)
         reason = self._mask(re.split(r"[>)]: ", str(inner))[-1])
-        timeout = f"{settings.read_timeout:g} s (connection field 'read_timeout')"
         if where.startswith("https:"):
             try:
                 check_tls_files(settings)
             except ConnectionSettingsError as gone:  # since the settings were made
                 return gone
-        if isinstance(error, requests.exceptions.InvalidSchema):
-            return ConnectionSettingsError(f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.")
-        if isinstance(error, (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError, UnicodeError)):
-            of_proxy = isinstance(inner, (requests.exceptions.InvalidProxyURL, urllib3.exceptions.LocationValueError))
-            if of_proxy and _can_be_a_host(where):
-                return ConnectionSettingsError(f"{_PROXY} is not a URL with a host and a port from 1 to 65535.")
-            return ConnectionSettingsError(f"field 'host' is not a host name or address: {where}")
         if isinstance(error, requests.exceptions.ProxyError):
             if "failed: 407" in reason:
                 return ConnectionSettingsError(PROXY_ASKS)
-            return ConnectError(
-                f"{_PROXY} does not lead to {where}: {reason}. If none is needed there, add the host to NO_PROXY."
-            )
-        for mark, remedy in _LASTING_FAULTS.items():
-            if mark in reason and ("CERTIFICATE" in mark or not self._uses_http):
-                return ConnectionSettingsError(f"Cannot use {where}: {reason}. {remedy}")
+            no_proxy = "If the server needs no proxy, add its host to NO_PROXY."
+            return ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {no_proxy}")
         if isinstance(inner, http.client.BadStatusLine) and not isinstance(inner, http.client.RemoteDisconnected):
             if not self._uses_http and not "HTTP/".startswith(str(inner)[:5]):
                 return ConnectionSettingsError(
@@ -166,20 +179,16 @@ class Transport:
                     "REST on a port of its own (proxy.http.port)."
                 )
             reason = "the answer was cut off in its first line"
-        if isinstance(error, requests.ConnectTimeout):
-            return ConnectError(
-                f"{where} did not accept a connection within {settings.connect_timeout:g} s (connection field "
-                "'connect_timeout'). Check host and port, and whether a firewall is between."
-            )
-        if isinstance(inner, urllib3.exceptions.ReadTimeoutError):
-            late = ConnectError(f"{where} did not answer within {timeout}.")
-            late.timed_out = True
-            return late
-        if isinstance(inner, TimeoutError):
-            return ConnectError(f"{where} stopped reading the request: it accepted no bytes for {timeout}.")
-        if isinstance(error, requests.exceptions.ContentDecodingError):
-            return UnexpectedAnswerError(f"{where} sent an answer that cannot be unpacked: {reason}.")
-        return ConnectError(f"No connection to {where}: {reason}. Is Milvus running there?")
+        raises, message = next(
+            (raises, message)
+            for raises, faults in _FAULTS.items()
+            for seen, message in faults.items()
+            if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
+            and not (self._uses_http and seen in _AT_FIRST)
+        )
+        found = raises(message.format(where=where, reason=reason, settings=settings))
+        found.timed_out = isinstance(inner, urllib3.exceptions.ReadTimeoutError)
+        return found
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -192,31 +201,8 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _can_be_a_host(url: str) -> bool:
-    try:
-        return bool((urlsplit(url).hostname or "").encode("idna"))
-    except UnicodeError:
-        return False
-
-
-class _BearerAuth(AuthBase):
-    """Sets the Authorization header, or leaves it out.
-
-    requests asks ``.netrc`` only where a session has no ``auth``, so even a connection without credentials has one.
-    """
-
-    def __init__(self, token: str | None) -> None:
-        self._header = f"Bearer {token}".encode() if token else None
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.pop("Authorization", None)
-        if self._header:
-            request.headers["Authorization"] = self._header  # type: ignore[assignment]  # bytes: any UTF-8 password
-        return request
-
-
 class _Session(requests.Session):
-    """Does not look where a redirect leads to: it is not followed, and may lead to what is not a URL."""
+    """Does not read where a redirect leads: it is not followed, and may not even be a URL."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None

@@ -527,7 +527,7 @@ def test_the_server_is_told_when_to_give_up(read_timeout: float, sent: str, monk
 
 def test_v2_that_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     with ContractServer("2.3.5") as server:
-        with pytest.raises(e.WrongEndpointError, match=r"older than 2\.3\.13 has no v2"):
+        with pytest.raises(e.WrongEndpointError, match=r"Milvus before 2\.3\.13 has no v2"):
             client_of(server, monkeypatch, "v2").list_collections()
 
 

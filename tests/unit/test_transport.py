@@ -194,7 +194,7 @@ def test_an_answer_without_an_end() -> None:
 def test_an_answer_that_is_packed_badly() -> None:
     text = answer(b"not gzip", b"Content-Encoding: gzip\r\n")
     with RawServer(says(text)) as server, client_of(server.url) as client:
-        with pytest.raises(e.UnexpectedAnswerError, match="cannot be unpacked"):
+        with pytest.raises(e.UnexpectedAnswerError, match="cannot be decompressed"):
             client.list_collections()
 
 
