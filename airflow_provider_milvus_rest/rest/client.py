@@ -16,7 +16,7 @@ from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.rest.codes import REMEDIES, class_of_answer, class_of_status, told_by_message
 from airflow_provider_milvus_rest.rest.dialects import DIALECTS, Call
 from airflow_provider_milvus_rest.rest.masking import Masking
-from airflow_provider_milvus_rest.rest.models import Answer, UpsertData, UpsertRequest, UpsertResult
+from airflow_provider_milvus_rest.rest.models import Answer, UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rest.transport import PROXY_ASKS, Transport
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
@@ -102,12 +102,7 @@ class MilvusRestClient:
         """What ``read`` makes of the answer's data."""
         try:
             response, text = self._transport.send(call)
-            try:
-                answer = self._answer(response, text, call)
-            except e.MilvusRestError as error:
-                error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
-                error.timed_out = error.http_status in (408, 504) or error.code == 10001
-                raise
+            answer = self._answer(response, text, call)
             try:
                 return read(answer.data)
             except (AttributeError, KeyError, TypeError, ValueError):
@@ -152,7 +147,10 @@ class MilvusRestClient:
             if cls is e.UnexpectedAnswerError:
                 message = f"Milvus reported success, but the response has no data: {self._excerpt(text)}."
         remedy = remedy or REMEDIES.get(cls)
-        raise cls(f"{message} {remedy}" if remedy else message, code=code, http_status=status)
+        error = cls(f"{message} {remedy}" if remedy else message, code=code, http_status=status)
+        error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
+        error.timed_out = status in (408, 504) or code == 10001
+        raise error
 
     def _excerpt(self, text: str) -> str:
         """What the server sent, shortened to one line and without the token."""
@@ -160,14 +158,14 @@ class MilvusRestClient:
 
 
 def _acknowledged(data: Any, sent: list[Key]) -> UpsertResult:
-    found = UpsertData.model_validate(data)
-    count, ids = found.upsert_count, found.upsert_ids
+    result = UpsertResult.model_validate(data)
+    count, ids = result.upsert_count, result.upsert_ids
     if count != len(sent) or (ids != sent and [*map(str, ids)] != [*map(str, sent)]):  # some versions quote Int64
         raise e.UnexpectedAnswerError(
             f"Milvus reported {count} upserted rows and {len(ids)} keys, but these are not the {len(sent)} rows and "
             "keys that were sent. Read them back before you trust this collection."
         )
-    return UpsertResult.model_construct(upsert_count=count, upsert_ids=sent)
+    return result.model_copy(update={"upsert_ids": sent})
 
 
 def _keys_of(rows: Any, schema: CollectionSchema, asked: list[Key]) -> set[Key]:

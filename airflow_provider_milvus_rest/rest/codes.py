@@ -29,9 +29,9 @@ REMEDIES: dict[type[e.MilvusRestError], str] = {
     e.ForbiddenError: "Grant the missing privilege to the connection's user.",
     e.NotFoundError: "Create it first, or check its name and the database.",
     e.UnexpectedAnswerError: "If this continues, check that host and port are those of Milvus's REST API.",
-    e.WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091). A newer Milvus may "
-    "have REST v1 switched off (proxy.http.enableV1): then set the connection's field api_version to v2. Milvus before "
-    "2.3.13 has no v2.",
+    e.WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091). A newer Milvus "
+    "may have REST v1 switched off (proxy.http.enableV1): then set the connection's field api_version to v2. Milvus "
+    "before 2.3.13 has no v2.",
 }
 """What to do, where the message does not tell more."""
 

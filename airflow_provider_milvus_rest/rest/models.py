@@ -31,20 +31,13 @@ class Answer(BaseModel):
     data: Any = None
 
 
-class UpsertData(BaseModel):
-    """``data`` of a successful upsert."""
-
-    upsert_count: StrictInt = Field(alias="upsertCount", ge=0)
-    upsert_ids: list[StrictInt | StrictStr] = Field(alias="upsertIds")
-
-
 class UpsertResult(BaseModel):
-    """What one upsert request wrote.
+    """What one upsert request wrote: the ``data`` of a successful answer.
 
     ``upsert_ids`` holds the primary keys in the order of the request: ``int`` for an Int64 key, ``str`` for VarChar.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
-    upsert_count: int
-    upsert_ids: list[int | str]
+    upsert_count: StrictInt = Field(validation_alias="upsertCount", ge=0)
+    upsert_ids: list[StrictInt | StrictStr] = Field(validation_alias="upsertIds")

@@ -73,11 +73,8 @@ class ConnectionSettings(BaseModel):
         """
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
         options = {key: value for key, value in given.items() if key in EXTRAS}
-        _require(
-            "client_cert" in options or "client_key" not in options,
-            "field 'client_key' is set but 'client_cert' is not: set both, or set 'client_cert' to a PEM file with "
-            "certificate and key.",
-        )
+        is_whole = "client_cert" in options or "client_key" not in options
+        _require(is_whole, "client_key", "is set but 'client_cert' is not: set both, or write both into one PEM file.")
         try:
             settings = cls(
                 base_url=base_url(host, port),
@@ -95,9 +92,9 @@ class ConnectionSettings(BaseModel):
 EXTRAS = set(ConnectionSettings.model_fields) - {"base_url", "token", "database"}
 
 
-def _require(valid: object, message: str) -> None:
+def _require(valid: object, field: str, problem: str) -> None:
     if not valid:
-        raise ConnectionSettingsError(message)
+        raise ConnectionSettingsError(f"field {field!r} {problem}")
 
 
 def check_tls_files(settings: ConnectionSettings) -> None:
@@ -106,32 +103,31 @@ def check_tls_files(settings: ConnectionSettings) -> None:
     :raises ConnectionSettingsError: naming the field whose file cannot be used.
     """
     ca, cert, key = settings.verify, settings.client_cert, settings.client_key
-    for name, path in (("verify", ca), ("client_cert", cert), ("client_key", key)):
+    for field, path in (("verify", ca), ("client_cert", cert), ("client_key", key)):
         if isinstance(path, Path):
-            _check_path(name, path)
+            _check_path(field, path)
     context = ssl.create_default_context()
+    problem = f"field 'verify': {ca} must be a PEM file of certificates"
     try:
         if isinstance(ca, Path) and ca.is_file():
             context.load_verify_locations(ca)
-    except (ssl.SSLError, OSError):
-        raise ConnectionSettingsError(f"field 'verify': {ca} must be a PEM file of certificates") from None
-    try:
+        problem = (
+            f"field 'client_cert': {cert} and 'client_key' must be PEM files of a certificate and of its key, which "
+            "belong together, the key without a pass phrase"
+        )
         if cert:
             context.load_cert_chain(cert, key, password=lambda: "")
     except (ssl.SSLError, OSError, ValueError):
-        raise ConnectionSettingsError(
-            f"field 'client_cert': {cert} and 'client_key' must be PEM files of a certificate and of its key, which "
-            "belong together, the key without a pass phrase"
-        ) from None
+        raise ConnectionSettingsError(problem) from None
 
 
-def _check_path(name: str, path: Path) -> None:
+def _check_path(field: str, path: Path) -> None:
     text, exists = str(path), False
     with suppress(OSError):  # too long for a name
-        exists = path.is_file() or (name == "verify" and path.is_dir())
+        exists = path.is_file() or (field == "verify" and path.is_dir())
     is_path = exists or (text.isprintable() and "-----" not in text and len(text) <= _MAX_PATH_CHARS)
-    _require(is_path, f"field {name!r} must be the path of a PEM file on this machine, not its content")
-    _require(exists, f"field {name!r}: no such file on this machine: {text}")
+    _require(is_path, field, "must be the path of a PEM file on this machine, not its content")
+    _require(exists, field, f"is not an existing file on this machine: {text}")
 
 
 def base_url(host: str | None, port: int | None) -> str:
@@ -139,36 +135,31 @@ def base_url(host: str | None, port: int | None) -> str:
 
     :raises ConnectionSettingsError: saying what is wrong with it.
     """
-    host = (host or "").strip()
-    _require(host, "field 'host' is empty: set it to Milvus's host name or address.")
+    host, not_a_host = (host or "").strip(), "is not a host name, address or URL."
+    _require(host, "host", "is empty: set it to Milvus's host name or address.")
     if "://" not in host:
         if host.count(":") > 1 and not host.startswith("["):
             host = f"[{host}]"  # a bare IPv6 address
         host = f"http://{host}"
-    not_a_host = "field 'host' is not a host name, address or URL."
-    _require(host.isprintable() and " " not in host, not_a_host)
-    _require("@" not in host, "field 'host' contains credentials: move them to 'login' and 'password'.")
+    _require(host.isprintable() and " " not in host, "host", not_a_host)
+    _require("@" not in host, "host", "contains credentials: move them to 'login' and 'password'.")
     try:
         parts = urlsplit(host)
         name, inner_port = parts.hostname or "", parts.port
         name.encode("idna")
     except ValueError:
-        raise ConnectionSettingsError(not_a_host) from None
-    _require(
-        name and parts.scheme in _PORT_OF_SCHEME,
-        "field 'host' must be a host name or address, or start with http:// or https://.",
-    )
+        raise ConnectionSettingsError(f"field 'host' {not_a_host}") from None
+    is_known = name and parts.scheme in _PORT_OF_SCHEME
+    _require(is_known, "host", "must be a host name or address, or start with http:// or https://.")
     _require(
         parts.path in ("", "/") and not parts.query and not parts.fragment,
-        "field 'host' must end after the host and port: the provider adds the API's path, and the database has a field "
-        "of its own.",
+        "host",
+        "must end after the host and port: the provider adds the API's path, and the database has a field of its own.",
     )
-    _require(inner_port != 0, "field 'host' has port 0: write Milvus's port, or omit it.")
-    _require(not port or 0 < port < 65_536, f"field 'port' is {port}, but must be from 1 to 65535.")
-    _require(
-        not inner_port or port in (None, 0, inner_port),
-        f"field 'host' has port {inner_port} and 'port' is {port}: remove one of them.",
-    )
+    _require(inner_port != 0, "host", "has port 0: write Milvus's port, or omit it.")
+    _require(0 <= (port or 0) < 65_536, "port", f"is {port}, but must be from 1 to 65535.")
+    is_one = not (inner_port and port) or inner_port == port
+    _require(is_one, "host", f"has port {inner_port} and 'port' is {port}: remove one of them.")
     name = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{name}:{inner_port or port or _PORT_OF_SCHEME[parts.scheme]}"
 
@@ -180,11 +171,9 @@ def _token(login: str | None, password: str | None) -> SecretStr | None:
     """
     if not login and not password:
         return None
-    _require(password, "field 'login' is set but 'password' is not. For an API key, set only 'password'.")
-    _require(":" not in (login or ""), "field 'login' contains a colon, which Milvus's user names cannot.")
+    _require(password, "login", "is set but 'password' is not. For an API key, set only 'password'.")
+    _require(":" not in (login or ""), "login", "contains a colon, which is not allowed in Milvus's user names.")
     token = f"{login}:{password}" if login else str(password)
-    _require(
-        token.isprintable() and token == token.strip(),
-        "field 'login' or 'password' starts or ends with white space or contains a line break, probably from copying.",
-    )
+    is_clean = token.isprintable() and token == token.strip()
+    _require(is_clean, "password", "or 'login' starts or ends with white space or contains a line break.")
     return SecretStr(token)

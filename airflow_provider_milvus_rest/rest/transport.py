@@ -22,12 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_provider_milvus_rest import __version__
-from airflow_provider_milvus_rest.exceptions import (
-    ConnectError,
-    ConnectionSettingsError,
-    MilvusRestError,
-    UnexpectedAnswerError,
-)
+from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.options import MAX_CONCURRENCY
 from airflow_provider_milvus_rest.rest.dialects import Call
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings, check_tls_files
@@ -42,13 +37,11 @@ PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://us
 _BAD_PROXY = f"{_PROXY} is not a URL with a host and a port from 1 to 65535."
 _BAD_HOST = "field 'host' is not a host name or address: {where}"
 _CANNOT_USE = "Cannot use {where}: {reason}. "
-_NO_CLIENT_CERT = _CANNOT_USE + (
-    "The server asks for a client certificate: set connection fields 'client_cert' and 'client_key'."
-)
+_CLIENT_CERT = _CANNOT_USE + "The server asks for a client certificate: set fields 'client_cert' and 'client_key'."
 _READ_TIMEOUT = "{settings.read_timeout:g} s (connection field 'read_timeout')."
 
-_FAULTS: dict[type[MilvusRestError], dict[type[Exception] | str, str]] = {
-    ConnectionSettingsError: {
+_FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | str, str]] = {
+    e.ConnectionSettingsError: {
         requests.exceptions.InvalidSchema: f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.",
         requests.exceptions.InvalidProxyURL: _BAD_PROXY,
         urllib3.exceptions.LocationValueError: _BAD_PROXY,
@@ -56,15 +49,15 @@ _FAULTS: dict[type[MilvusRestError], dict[type[Exception] | str, str]] = {
         UnicodeError: _BAD_HOST,
         "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the file of the authority that "
         "signed the server's certificate, and the host to a name that is in the certificate.",
-        "BAD_CERTIFICATE": _NO_CLIENT_CERT,
-        "CERTIFICATE_REQUIRED": _NO_CLIENT_CERT,
+        "BAD_CERTIFICATE": _CLIENT_CERT,
+        "CERTIFICATE_REQUIRED": _CLIENT_CERT,
         "WRONG_VERSION_NUMBER": _CANNOT_USE + "This port does not use TLS: write the connection's host with http://.",
         "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no version of TLS in common.",
     },
-    UnexpectedAnswerError: {
+    e.UnexpectedAnswerError: {
         requests.exceptions.ContentDecodingError: "{where} sent an answer that cannot be decompressed: {reason}."
     },
-    ConnectError: {
+    e.ConnectError: {
         requests.ConnectTimeout: "{where} did not accept a connection within {settings.connect_timeout:g} s "
         "(connection field 'connect_timeout'). Check host and port, and that no firewall blocks them.",
         urllib3.exceptions.ReadTimeoutError: "{where} did not answer within " + _READ_TIMEOUT,
@@ -72,7 +65,7 @@ _FAULTS: dict[type[MilvusRestError], dict[type[Exception] | str, str]] = {
         Exception: "No connection to {where}: {reason}. Is Milvus running there?",
     },
 }
-"""What each error means, the first that fits: a class, or a part of the text, of what requests raised or wrapped."""
+"""What an error means, the first that fits: its class or the class of the error it wraps, or a part of its text."""
 _AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")
 """Once the server has answered in HTTP, these are a broken connection."""
 
@@ -80,12 +73,11 @@ _AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")
 class Transport:
     """Sends requests to one server, also from several threads.
 
-    :param mask: makes a line for a message of what the server sent.
+    :param mask: makes one line, without secrets, of what the server sent.
     """
 
     def __init__(self, settings: ConnectionSettings, mask: Callable[[str], str]) -> None:
-        self._settings = settings
-        self._mask = mask
+        self._settings, self._mask = settings, mask
         self._uses_http = False
         """Whether the server has answered in HTTP: anything else is a broken connection from then on."""
         self._open()
@@ -153,28 +145,26 @@ class Transport:
         for chunk in response.iter_content(_CHUNK_BYTES):
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
-                raise UnexpectedAnswerError(
-                    f"{self._settings.base_url} sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB.",
-                    http_status=response.status_code,
-                )
+                message = f"{self._settings.base_url} sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB."
+                raise e.UnexpectedAnswerError(message, http_status=response.status_code)
         return content.decode(errors="replace")
 
-    def _error(self, error: Exception) -> MilvusRestError:
+    def _error(self, error: Exception) -> e.MilvusRestError:
         settings, where, inner = self._settings, self._settings.base_url, _innermost(error)
         reason = self._mask(re.split(r"[>)]: ", str(inner))[-1])
         if where.startswith("https:"):
             try:
                 check_tls_files(settings)
-            except ConnectionSettingsError as gone:  # since the settings were made
+            except e.ConnectionSettingsError as gone:  # since the settings were made
                 return gone
         if isinstance(error, requests.exceptions.ProxyError):
             if "failed: 407" in reason:
-                return ConnectionSettingsError(PROXY_ASKS)
+                return e.ConnectionSettingsError(PROXY_ASKS)
             no_proxy = "If the server needs no proxy, add its host to NO_PROXY."
-            return ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {no_proxy}")
+            return e.ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {no_proxy}")
         if isinstance(inner, http.client.BadStatusLine) and not isinstance(inner, http.client.RemoteDisconnected):
             if not self._uses_http and not "HTTP/".startswith(str(inner)[:5]):
-                return ConnectionSettingsError(
+                return e.ConnectionSettingsError(
                     f"Cannot use {where}: it answers {reason!r}. This port does not use HTTP. With TLS, Milvus serves "
                     "REST on a port of its own (proxy.http.port)."
                 )
@@ -209,7 +199,7 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections as below, and knows their sockets: urllib3 does not let go of those that are in use."""
+    """Makes connections as below, and knows their sockets: urllib3 cannot close those that are in use."""
 
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
@@ -235,12 +225,12 @@ class _Adapter(HTTPAdapter):
             sockets = list(self._sockets)
         for sock in sockets:
             with suppress(OSError):
-                # Not SSLSocket's own, which makes a plain socket of it first, to which a lane may be writing.
+                # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
                 socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
 
 class _Answer(http.client.HTTPResponse):
-    """Must begin within the socket's timeout and end within twice that."""
+    """An answer that must begin within the socket's timeout and end within twice that."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **keywords: Any) -> None:
         super().__init__(sock, *arguments, **keywords)
@@ -248,7 +238,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Limited(io.RawIOBase):
-    """A socket's file that ends with a TimeoutError when its time is over, even if it still gives a byte at times."""
+    """A socket's file that raises a TimeoutError at its deadline, even if bytes still arrive now and then."""
 
     def __init__(self, file: Any, sock: socket.socket) -> None:
         self._file, self._sock = file, sock
@@ -276,7 +266,7 @@ class _Connection(HTTPConnection):
 
     response_class = _Answer
     step: int | None = None
-    """Bytes given to the socket at once."""
+    """How many bytes the socket gets at once; None for all."""
 
     def __init__(self, *arguments: Any, adapter: _Adapter, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -301,14 +291,14 @@ class _Connection(HTTPConnection):
         left = memoryview(data)
         try:
             while left:
-                left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout is for all of it
+                left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout covers all of it
         except (ssl.SSLError, ConnectionResetError) as error:
             # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    step = 65_536  # an SSLSocket's timeout is for all that it is given
+    step = 65_536  # an SSLSocket's timeout covers all that it gets at once
 
 
 _CONNECTIONS: dict[Any, type[_Connection]] = {HTTPConnection: _Connection, HTTPSConnection: _SecureConnection}

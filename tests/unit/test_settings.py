@@ -71,7 +71,7 @@ def test_host_and_port_in_every_form(host: str, port: int | None, url: str) -> N
         ({"extra": {"client_cert": "hunter2" * 1000}}, "'client_cert' must be the path of a PEM file"),
         ({"extra": {"verify": "a\0b"}}, "'verify' must be the path of a PEM file"),
         ({"extra": {"api_version": "v3"}}, "'api_version'"),
-        ({"extra": {"verify": "/no/such/ca.pem"}}, "no such file on this machine: /no/such/ca.pem"),
+        ({"extra": {"verify": "/no/such/ca.pem"}}, "'verify' is not an existing file on this machine: /no/such/ca.pem"),
         ({"extra": {"client_cert": "/no/such/cert.pem"}}, "'client_cert'"),
         ({"extra": {"client_key": "/no/such/key.pem"}}, "'client_cert' is not"),
     ],

@@ -315,7 +315,7 @@ def test_a_file_that_goes_away_during_a_run(
     ):
         assert client.list_collections() == []
         extra[field].unlink()
-        with pytest.raises(e.ConnectionSettingsError, match=f"field '{field}': no such file"):
+        with pytest.raises(e.ConnectionSettingsError, match=f"field '{field}' is not an existing file"):
             client.list_collections()
 
 
