@@ -74,7 +74,9 @@ class ConnectionSettings(BaseModel):
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
         options = {key: value for key, value in given.items() if key in EXTRAS}
         is_whole = "client_cert" in options or "client_key" not in options
-        _require(is_whole, "client_key", "is set but 'client_cert' is not: set both, or write both into one PEM file.")
+        _require(
+            is_whole, "client_key", "is set but 'client_cert' is not: set both, or one file with both as 'client_cert'."
+        )
         try:
             settings = cls(
                 base_url=base_url(host, port),

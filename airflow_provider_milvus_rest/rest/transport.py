@@ -53,6 +53,8 @@ _FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | str, str]] = {
         "CERTIFICATE_REQUIRED": _CLIENT_CERT,
         "WRONG_VERSION_NUMBER": _CANNOT_USE + "This port does not use TLS: write the connection's host with http://.",
         "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no version of TLS in common.",
+        ", not HTTP": _CANNOT_USE + "This port does not use HTTP. With TLS, Milvus serves REST on a port of its own "
+        "(proxy.http.port).",
     },
     e.UnexpectedAnswerError: {
         requests.exceptions.ContentDecodingError: "{where} sent an answer that cannot be decompressed: {reason}."
@@ -89,18 +91,17 @@ class Transport:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
         self._session.auth = lambda request: request  # without one, requests takes a password from .netrc
-        self._session.headers.update(
-            {
-                "Accept": "application/json",
-                "Content-Type": "application/json",
-                "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
-                "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
-                # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
-                "Request-Timeout": str(int(max(1, settings.read_timeout))),
-            }
-        )
-        if settings.token:  # bytes, because a password may be any UTF-8
-            self._session.headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}".encode()
+        headers: dict[str, str | bytes] = {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
+            "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
+            # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
+            "Request-Timeout": str(int(max(1, settings.read_timeout))),
+        }
+        if settings.token:
+            headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}".encode()  # a password may be UTF-8
+        self._session.headers.update(headers)
         if settings.client_cert:
             key = settings.client_key
             self._session.cert = (str(settings.client_cert), str(key)) if key else str(settings.client_cert)
@@ -163,20 +164,16 @@ class Transport:
             no_proxy = "If the server needs no proxy, add its host to NO_PROXY."
             return e.ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {no_proxy}")
         if isinstance(inner, http.client.BadStatusLine) and not isinstance(inner, http.client.RemoteDisconnected):
-            if not self._uses_http and not "HTTP/".startswith(str(inner)[:5]):
-                return e.ConnectionSettingsError(
-                    f"Cannot use {where}: it answers {reason!r}. This port does not use HTTP. With TLS, Milvus serves "
-                    "REST on a port of its own (proxy.http.port)."
-                )
-            reason = "the answer was cut off in its first line"
-        raises, message = next(
-            (raises, message)
-            for raises, faults in _FAULTS.items()
+            is_http = self._uses_http or "HTTP/".startswith(str(inner)[:5])
+            reason = "the answer was cut off in its first line" if is_http else f"it answers {reason!r}, not HTTP"
+        cls, message = next(
+            (cls, message)
+            for cls, faults in _FAULTS.items()
             for seen, message in faults.items()
             if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
             and not (self._uses_http and seen in _AT_FIRST)
         )
-        found = raises(message.format(where=where, reason=reason, settings=settings))
+        found = cls(message.format(where=where, reason=reason, settings=settings))
         found.timed_out = isinstance(inner, urllib3.exceptions.ReadTimeoutError)
         return found
 
@@ -265,8 +262,7 @@ class _Connection(HTTPConnection):
     """Uses the connect timeout while it connects, and the read timeout for each step of sending and reading."""
 
     response_class = _Answer
-    step: int | None = None
-    """How many bytes the socket gets at once; None for all."""
+    step: int | None = None  # how many bytes the socket gets at once; None for all
 
     def __init__(self, *arguments: Any, adapter: _Adapter, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
