@@ -5,33 +5,14 @@ operator raise a class that is also an :class:`~airflow.exceptions.AirflowFailEx
 spend the task's retries on it; an ``except`` clause may name the classes below either way. Airflow 3.3's retry policies
 see only the retryable ones.
 
-No message contains a password, a token or a whole vector; what a server sent is cut to :data:`EXCERPT_CHARS`.
+No message contains a password, a token or a whole vector; what a server sent is cut to 300 characters.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-EXCERPT_CHARS = 300
-
-
-def excerpt(text: str, limit: int = EXCERPT_CHARS) -> str:
-    """``text`` on one line, at most ``limit`` characters of it."""
-    line = " ".join(text[: 4 * limit].split())
-    return line if len(line) <= limit else f"{line[:limit]}…"
-
-
-def shown(value: Any, limit: int = 40) -> str:
-    """A value for a message, at most ``limit`` characters of it."""
-    try:
-        return excerpt(repr(value), limit)
-    except Exception:  # of a class of the user's, or an int of more than 4,300 digits, of which Python writes none
-        return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "of a kind that cannot be shown"
-
-
-def name_of(key: Any) -> str:
-    """A field's name, or a message's words for what is none."""
-    return str.__str__(key) if isinstance(key, str) else shown(key)
+from airflow_provider_milvus_rest.text import shown
 
 
 class MilvusRestError(Exception):

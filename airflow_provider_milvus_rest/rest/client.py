@@ -20,6 +20,7 @@ from airflow_provider_milvus_rest.rest.models import Answer, UpsertRequest, Upse
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rest.transport import PROXY_ASKS, Transport
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
+from airflow_provider_milvus_rest.text import excerpt
 
 KEYS_PER_CALL = 20
 """How many keys :meth:`MilvusRestClient.stored_keys` asks for at once."""
@@ -154,7 +155,7 @@ class MilvusRestClient:
 
     def _excerpt(self, text: str) -> str:
         """What the server sent, shortened to one line and without the token."""
-        return e.excerpt(self._mask(text))
+        return excerpt(self._mask(text))
 
 
 def _acknowledged(data: Any, sent: list[Key]) -> UpsertResult:
