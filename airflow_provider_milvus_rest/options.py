@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_milvus_rest.exceptions import InputError, shown
+from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.text import shown
 
 MAX_CONCURRENCY = 32
 """Connections that a client keeps open."""

@@ -21,7 +21,6 @@ from airflow_provider_milvus_rest.exceptions import (
     MilvusRestError,
     NotFoundError,
     RowError,
-    shown,
 )
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
@@ -36,6 +35,7 @@ from airflow_provider_milvus_rest.rows.arrow_rows import is_table
 from airflow_provider_milvus_rest.rows.encode import FieldMap, RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
+from airflow_provider_milvus_rest.text import shown
 
 SCHEMA_SECONDS = 60
 """How long :meth:`MilvusRestHook.upsert` goes by what it knows of a collection."""

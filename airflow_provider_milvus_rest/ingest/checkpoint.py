@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, StrictInt, StrictStr, ValidationError
 
-from airflow_provider_milvus_rest.exceptions import MilvusRestError, StoppedError, excerpt
+from airflow_provider_milvus_rest.exceptions import MilvusRestError, StoppedError
 from airflow_provider_milvus_rest.rows.readers import fingerprint
 from airflow_provider_milvus_rest.rows.schema import Key
+from airflow_provider_milvus_rest.text import excerpt
 
 KEY = "airflow_provider_milvus_rest"
 _SECONDS = 1.0

@@ -24,6 +24,17 @@ _CODES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
 }
 _CLASS_OF_CODE = {code: cls for cls, codes in _CODES.items() for code in codes}
 
+REMEDIES: dict[type[e.MilvusRestError], str] = {
+    e.NotAuthenticatedError: "Check login and password of the connection (for an API key: as password, without login).",
+    e.ForbiddenError: "Grant the missing privilege to the connection's user.",
+    e.NotFoundError: "Create it first, or check its name and the database.",
+    e.UnexpectedAnswerError: "If this continues, check that host and port are those of Milvus's REST API.",
+    e.WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091). A newer Milvus "
+    "may have REST v1 switched off (proxy.http.enableV1): then set the connection's field api_version to v2. Milvus "
+    "before 2.3.13 has no v2.",
+}
+"""What to do, where the message does not tell more."""
+
 _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] = {
     (200, "partition not found"): (e.NotFoundError, None),
     (1807, "partition not found"): (e.NotFoundError, None),
@@ -48,19 +59,15 @@ _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] =
 }
 """What a code says together with a part of its message, and what to do about it."""
 
-_CLASS_OF_STATUS: dict[int, type[e.MilvusRestError]] = {
-    401: e.NotAuthenticatedError,
-    403: e.ForbiddenError,
-    404: e.WrongEndpointError,
-    405: e.WrongEndpointError,
-    408: e.NotReadyError,
-    413: e.RequestTooLargeError,
-    425: e.NotReadyError,
-    429: e.OverloadedError,
-    502: e.NotReadyError,
-    503: e.NotReadyError,
-    504: e.NotReadyError,
+_STATUSES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
+    e.NotAuthenticatedError: (401,),
+    e.ForbiddenError: (403,),
+    e.WrongEndpointError: (404, 405),
+    e.RequestTooLargeError: (413,),
+    e.OverloadedError: (429,),
+    e.NotReadyError: (408, 425, 502, 503, 504),
 }
+_CLASS_OF_STATUS = {status: cls for cls, statuses in _STATUSES.items() for status in statuses}
 
 
 def class_of_status(status: int) -> type[e.MilvusRestError]:

@@ -1,17 +1,13 @@
-"""What differs between the versions of Milvus's REST API: paths, bodies, what success is, how describe reads.
-
-The client speaks through a :class:`Dialect` and does not know which one it has.
-"""
+"""The versions of Milvus's REST API: paths, bodies, codes of success, and how a description is read."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from pydantic import TypeAdapter
+from typing import Any, ClassVar
 
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
@@ -29,66 +25,102 @@ class Call:
     """Whether a refusal may be the rows' fault."""
 
 
-class Dialect(Protocol):
-    """One version of the API. The readers raise Python's own errors on what they cannot read."""
+class Dialect(ABC):
+    """One version of the API: the calls it has, and what differs from the other version."""
 
-    has_partitions: bool
-    """Whether an upsert may name a partition."""
+    success: ClassVar[tuple[int, ...]]
+    """The codes of a successful answer."""
+    has_partitions: ClassVar[bool]
+    """Whether a call may name a partition."""
+    _since_2_3_13: ClassVar[bool]
+    """Whether every server that has this version is Milvus 2.3.13 or later."""
+    _list_only: ClassVar[bool]
+    """Whether an upsert must send its rows as a list, even if there is only one."""
+    _rows: ClassVar[str]
+    """The path of the calls that write and read rows."""
 
-    def is_success(self, code: int) -> bool:
-        """Whether a body's ``code`` says success."""
+    @abstractmethod
+    def _collections(self, action: str, names: dict[str, str]) -> Call:
+        """The call that does ``describe`` or ``list``."""
+
+    @abstractmethod
+    def _type(self, field: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of a field's schema that its type decides."""
 
     def upsert(self, request: UpsertRequest) -> Call:
         """The call that upserts."""
+        rows = [request.data] if self._list_only and isinstance(request.data, bytes) else request.data
+        return Call("POST", f"{self._rows}/upsert", body=_with_data(request, rows), has_rows=True)
 
     def describe(self, collection_name: str, db_name: str | None) -> Call:
         """The call that describes a collection."""
+        return self._collections("describe", _names(collection_name, db_name))
 
     def list_collections(self, db_name: str | None) -> Call:
         """The call that lists a database's collections."""
+        return self._collections("list", _names(None, db_name))
 
     def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
-        """The call that reads the primary keys of those rows of ``keys`` that there are."""
+        """The call that returns those of ``keys`` that are stored: ``get`` for Int64, ``query`` for VarChar.
+
+        ``get`` puts VarChar keys into a filter as they are, up to Milvus 2.3.6 without quotes around them, and in all
+        versions to 3.0 without escaping quotes and backslashes in them.
+        """
+        name = schema.primary_key.name
+        body: dict[str, Any] = _names(schema.name, schema.db_name) | {"outputFields": [name]}
+        if self.has_partitions:
+            body["consistencyLevel"] = "Strong"  # Milvus 3.0 reads it, earlier versions ignore it
+        if partition_name:
+            body["partitionNames"] = [partition_name]
+        if schema.key_type is int:
+            return Call("POST", f"{self._rows}/get", body=_json(body | {"id": keys}))
+        keys_in = f"{name} in {json.dumps(keys, ensure_ascii=False)}"
+        return Call("POST", f"{self._rows}/query", body=_json(body | {"filter": keys_in}))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
-        """The schema in the ``data`` of a describe answer."""
+        """The schema in the ``data`` of a describe answer. Raises Python's own errors where it cannot be read."""
+        outputs = {name for function in data.get("functions") or () for name in function["outputFieldNames"]}
+        auto_id = data.get("autoId", False)
+        return CollectionSchema(
+            name=collection_name,
+            db_name=db_name,
+            dynamic=data.get("enableDynamicField", False),
+            before_2_3_13=not (self._since_2_3_13 or any("partitionKey" in field for field in data["fields"])),
+            collection_id=data.get("collectionID"),
+            fields_=tuple(
+                FieldSchema(
+                    name=field["name"],
+                    primary_key=field.get("primaryKey", False),
+                    partition_key=field.get("partitionKey", False),
+                    auto_id=field.get("autoId", False) or (field.get("primaryKey", False) and auto_id),
+                    nullable=field.get("nullable", False),
+                    has_default=field.get("defaultValue") is not None,
+                    function_output=field.get("isFunctionOutput", False) or field["name"] in outputs,
+                    **self._type(field),
+                )
+                for field in (*data["fields"], *(data.get("structFields") or ()))
+                # Versions before 2.4.17 may list the field that holds the dynamic ones.
+                if field["name"] != DYNAMIC_FIELD
+            ),
+        )
 
-    def read_names(self, data: Any) -> list[str]:
-        """The names in the ``data`` of a list answer."""
 
-
-class V1:
+class V1(Dialect):
     """``/v1/vector/*``, served by Milvus 2.3.2 to 3.0."""
 
+    success = (200,)
     has_partitions = False
-    _TYPE = re.compile(r"(\w+)\((\w+)\)")
+    _since_2_3_13 = False
+    _list_only = False
+    _rows = "/v1/vector"
 
-    def is_success(self, code: int) -> bool:
-        return code == 200
-
-    def upsert(self, request: UpsertRequest) -> Call:
-        return Call("POST", "/v1/vector/upsert", body=_with_data(request, request.data), has_rows=True)
-
-    def describe(self, collection_name: str, db_name: str | None) -> Call:
-        return Call("GET", "/v1/vector/collections/describe", params=_names(collection_name, db_name))
-
-    def list_collections(self, db_name: str | None) -> Call:
-        return Call("GET", "/v1/vector/collections", params=_names(None, db_name))
-
-    def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
-        how, by = _by_key(schema, keys)
-        return Call("POST", f"/v1/vector/{how}", body=_json(by))
-
-    def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
-        before_2_3_13 = not any("partitionKey" in field for field in data["fields"])
-        return _schema(data, collection_name, db_name, self._type, before_2_3_13=before_2_3_13)
-
-    def read_names(self, data: Any) -> list[str]:
-        return _NAMES.validate_python(data)
+    def _collections(self, action: str, names: dict[str, str]) -> Call:
+        path = {"describe": "/v1/vector/collections/describe", "list": "/v1/vector/collections"}[action]
+        return Call("GET", path, params=names)
 
     def _type(self, field: Mapping[str, Any]) -> dict[str, Any]:
         """v1 writes a type's parameter behind it: ``FloatVector(4)``, ``VarChar(20)``."""
-        match = self._TYPE.fullmatch(field["type"])
+        match = re.fullmatch(r"(\w+)\((\w+)\)", field["type"])
         kind, parameter = match.groups() if match else (field["type"], "")
         return {
             "type": kind,
@@ -97,40 +129,20 @@ class V1:
         }
 
 
-class V2:
+class V2(Dialect):
     """``/v2/vectordb/*``, served by Milvus 2.3.13 and later; written from Milvus's source."""
 
+    success = (0, 200)  # 200 in Milvus 2.3.13 to 2.3.17
     has_partitions = True
+    _since_2_3_13 = True
+    _list_only = True
+    _rows = "/v2/vectordb/entities"
 
-    def is_success(self, code: int) -> bool:
-        return code in (0, 200)  # 200 in Milvus 2.3.13 to 2.3.17
+    def _collections(self, action: str, names: dict[str, str]) -> Call:
+        return Call("POST", f"/v2/vectordb/collections/{action}", body=_json(names))
 
-    def upsert(self, request: UpsertRequest) -> Call:
-        rows = request.data if isinstance(request.data, list) else [request.data]  # it takes no lone entity
-        return Call("POST", "/v2/vectordb/entities/upsert", body=_with_data(request, rows), has_rows=True)
-
-    def describe(self, collection_name: str, db_name: str | None) -> Call:
-        return Call("POST", "/v2/vectordb/collections/describe", body=_json(_names(collection_name, db_name)))
-
-    def list_collections(self, db_name: str | None) -> Call:
-        return Call("POST", "/v2/vectordb/collections/list", body=_json(_names(None, db_name)))
-
-    def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
-        how, by = _by_key(schema, keys)
-        by["consistencyLevel"] = "Strong"  # read by Milvus 3.0, ignored by those before
-        if partition_name:
-            by["partitionNames"] = [partition_name]
-        return Call("POST", f"/v2/vectordb/entities/{how}", body=_json(by))
-
-    def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
-        return _schema(data, collection_name, db_name, self._type)
-
-    def read_names(self, data: Any) -> list[str]:
-        return _NAMES.validate_python(data)
-
-    @staticmethod
-    def _type(field: Mapping[str, Any]) -> dict[str, Any]:
-        """v2 has a type's parameters beside it: ``[{"key": "dim", "value": "4"}]``."""
+    def _type(self, field: Mapping[str, Any]) -> dict[str, Any]:
+        """v2 lists a type's parameters beside it: ``[{"key": "dim", "value": "4"}]``."""
         parameters = {pair["key"]: pair["value"] for pair in field.get("params") or ()}
         return {
             "type": field["type"],
@@ -141,26 +153,13 @@ class V2:
 
 
 def _names(collection_name: str | None, db_name: str | None, partition_name: str | None = None) -> dict[str, str]:
-    """Left out when not given, since an empty ``dbName`` is an error (code 800) and not the default database."""
+    """Without those that are not set: an empty ``dbName`` is an error (code 800), not the default database."""
     names = {"collectionName": collection_name, "dbName": db_name, "partitionName": partition_name}
     return {name: value for name, value in names.items() if value}
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
-
-
-def _by_key(schema: CollectionSchema, keys: list[Key]) -> tuple[str, dict[str, Any]]:
-    """The name and the body of a call that finds keys: ``get`` for Int64, ``query`` for VarChar.
-
-    ``get`` puts VarChar keys into a filter as they are, up to Milvus 2.3.6 without quotes around them, and in all
-    versions to 3.0 without escaping quotes and backslashes in them.
-    """
-    name = schema.primary_key.name
-    body: dict[str, Any] = _names(schema.name, schema.db_name) | {"outputFields": [name]}
-    if schema.key_type is int:
-        return "get", body | {"id": keys}
-    return "query", body | {"filter": f"{name} in {json.dumps(keys, ensure_ascii=False)}"}
 
 
 def _with_data(request: UpsertRequest, data: bytes | list[bytes]) -> bytes:
@@ -174,39 +173,4 @@ def _with_data(request: UpsertRequest, data: bytes | list[bytes]) -> bytes:
     return b",".join(rows)
 
 
-def _schema(
-    data: Any,
-    collection_name: str,
-    db_name: str | None,
-    type_of: Callable[[Mapping[str, Any]], dict[str, Any]],
-    *,
-    before_2_3_13: bool = False,
-) -> CollectionSchema:
-    """What both versions say of a collection; ``type_of`` reads where they differ."""
-    outputs = {name for function in data.get("functions") or () for name in function["outputFieldNames"]}
-    return CollectionSchema(
-        name=collection_name,
-        db_name=db_name,
-        dynamic=data.get("enableDynamicField", False),
-        before_2_3_13=before_2_3_13,
-        collection_id=data.get("collectionID"),
-        fields_=tuple(
-            FieldSchema(
-                name=field["name"],
-                primary_key=field.get("primaryKey", False),
-                partition_key=field.get("partitionKey", False),
-                auto_id=field.get("autoId", False) or (field.get("primaryKey", False) and data.get("autoId", False)),
-                nullable=field.get("nullable", False),
-                has_default=field.get("defaultValue") is not None,
-                function_output=field.get("isFunctionOutput", False) or field["name"] in outputs,
-                **type_of(field),
-            )
-            for field in (*data["fields"], *(data.get("structFields") or ()))
-            # Versions before 2.4.17 may list the field that holds the dynamic ones.
-            if field["name"] != DYNAMIC_FIELD
-        ),
-    )
-
-
-_NAMES = TypeAdapter(list[str])
 DIALECTS: dict[str, Dialect] = {"v1": V1(), "v2": V2()}

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints
 
 Name = Annotated[StrictStr, StringConstraints(min_length=1)]
-Encoded = bytes
-"""One entity as JSON text in UTF-8."""
 
 
 class UpsertRequest(BaseModel):
-    """The body of an upsert. ``data`` is one encoded entity or a list of them.
+    """The body of an upsert. ``data`` is one entity as JSON text in UTF-8, or a list of them.
 
     Entities arrive encoded because batches are cut by encoded bytes, and nothing should be encoded twice.
     """
@@ -22,12 +20,7 @@ class UpsertRequest(BaseModel):
     collection_name: Name
     db_name: Name | None = None
     partition_name: Name | None = None
-    data: Encoded | Annotated[list[Encoded], Field(min_length=1)]
-
-    @property
-    def row_count(self) -> int:
-        """How many entities the request holds."""
-        return len(self.data) if isinstance(self.data, list) else 1
+    data: bytes | Annotated[list[bytes], Field(min_length=1)]
 
 
 class Answer(BaseModel):
@@ -38,20 +31,13 @@ class Answer(BaseModel):
     data: Any = None
 
 
-class UpsertData(BaseModel):
-    """``data`` of a successful upsert."""
-
-    upsert_count: StrictInt = Field(alias="upsertCount", ge=0)
-    upsert_ids: list[StrictInt | StrictStr] = Field(alias="upsertIds")
-
-
 class UpsertResult(BaseModel):
-    """What one upsert request wrote.
+    """What one upsert request wrote: the ``data`` of a successful answer.
 
     ``upsert_ids`` holds the primary keys in the order of the request: ``int`` for an Int64 key, ``str`` for VarChar.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
-    upsert_count: int
-    upsert_ids: list[int | str]
+    upsert_count: StrictInt = Field(validation_alias="upsertCount", ge=0)
+    upsert_ids: list[StrictInt | StrictStr] = Field(validation_alias="upsertIds")

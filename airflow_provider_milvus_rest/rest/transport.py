@@ -1,4 +1,4 @@
-"""HTTP to one server: bytes out and bytes back, or the error that fits. Knows nothing of what Milvus says in them."""
+"""HTTP to one server: bytes out and bytes back, or the error that fits. What Milvus says in them is not known here."""
 
 from __future__ import annotations
 
@@ -15,75 +15,93 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_provider_milvus_rest import __version__
-from airflow_provider_milvus_rest.exceptions import (
-    ConnectError,
-    ConnectionSettingsError,
-    MilvusRestError,
-    UnexpectedAnswerError,
-)
+from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.options import MAX_CONCURRENCY
 from airflow_provider_milvus_rest.rest.dialects import Call
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings, check_tls_files
 
 MAX_ANSWER_BYTES = 64 * 2**20
-"""Of an answer's text: those of Milvus to these calls have some kilobytes."""
+"""Of an answer's text. Milvus answers these calls with some kilobytes."""
 _CHUNK_BYTES = 16_384
-"""Read at once, so that what is compressed does not unpack to more than that a thousand times."""
+"""Read at once: compressed data unpacks to at most a thousand times as much."""
 
 _PROXY = "The proxy that HTTP_PROXY or HTTPS_PROXY names"
 PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
+_BAD_PROXY = f"{_PROXY} is not a URL with a host and a port from 1 to 65535."
+_BAD_HOST = "field 'host' is not a host name or address: {where}"
+_CANNOT_USE = "Cannot use {where}: {reason}. "
+_CLIENT_CERT = _CANNOT_USE + "The server asks for a client certificate: set fields 'client_cert' and 'client_key'."
+_READ_TIMEOUT = "{settings.read_timeout:g} s (connection field 'read_timeout')."
 
-# Marks of failures that only another setting ends.
-_LASTING_FAULTS = {
-    "CERTIFICATE_VERIFY_FAILED": "Give the file of the authority that signed the server's certificate as connection "
-    "field 'verify', and the host by a name that the certificate holds.",
-    "WRONG_VERSION_NUMBER": "This port does not use TLS: write the connection's host with http://.",
-    "BAD_CERTIFICATE": "The server asks for a client certificate: connection fields 'client_cert' and 'client_key'.",
-    "CERTIFICATE_REQUIRED": "The server asks for a client certificate: fields 'client_cert' and 'client_key'.",
-    "PROTOCOL_VERSION": "The server and this machine have no version of TLS in common.",
+_FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | str, str]] = {
+    e.ConnectionSettingsError: {
+        requests.exceptions.InvalidSchema: f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.",
+        requests.exceptions.InvalidProxyURL: _BAD_PROXY,
+        urllib3.exceptions.LocationValueError: _BAD_PROXY,
+        requests.exceptions.InvalidURL: _BAD_HOST,
+        UnicodeError: _BAD_HOST,
+        "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the file of the authority that "
+        "signed the server's certificate, and the host to a name that is in the certificate.",
+        "BAD_CERTIFICATE": _CLIENT_CERT,
+        "CERTIFICATE_REQUIRED": _CLIENT_CERT,
+        "WRONG_VERSION_NUMBER": _CANNOT_USE + "This port does not use TLS: write the connection's host with http://.",
+        "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no version of TLS in common.",
+        ", not HTTP": _CANNOT_USE + "This port does not use HTTP. With TLS, Milvus serves REST on a port of its own "
+        "(proxy.http.port).",
+    },
+    e.UnexpectedAnswerError: {
+        requests.exceptions.ContentDecodingError: "{where} sent an answer that cannot be decompressed: {reason}."
+    },
+    e.ConnectError: {
+        requests.ConnectTimeout: "{where} did not accept a connection within {settings.connect_timeout:g} s "
+        "(connection field 'connect_timeout'). Check host and port, and that no firewall blocks them.",
+        urllib3.exceptions.ReadTimeoutError: "{where} did not answer within " + _READ_TIMEOUT,
+        TimeoutError: "{where} stopped reading the request: it accepted no bytes for " + _READ_TIMEOUT,
+        Exception: "No connection to {where}: {reason}. Is Milvus running there?",
+    },
 }
+"""What an error means, the first that fits: its class or the class of the error it wraps, or a part of its text."""
+_AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")
+"""Once the server has answered in HTTP, these are a broken connection."""
 
 
 class Transport:
     """Sends requests to one server, also from several threads.
 
-    :param mask: makes a line for a message of what the server sent.
+    :param mask: makes one line, without secrets, of what the server sent.
     """
 
     def __init__(self, settings: ConnectionSettings, mask: Callable[[str], str]) -> None:
-        self._settings = settings
-        self._mask = mask
+        self._settings, self._mask = settings, mask
         self._uses_http = False
         """Whether the server has answered in HTTP: anything else is a broken connection from then on."""
         self._open()
 
     def _open(self) -> None:
         settings, self._pid = self._settings, os.getpid()
-        token = settings.token.get_secret_value() if settings.token else None
         self._adapter = _Adapter(settings.read_timeout)
         self._session = _Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
-        self._session.auth = _BearerAuth(token)
-        self._session.headers.update(
-            {
-                "Accept": "application/json",
-                "Content-Type": "application/json",
-                "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
-                "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
-                # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
-                "Request-Timeout": str(int(max(1, settings.read_timeout))),
-            }
-        )
+        self._session.auth = lambda request: request  # without one, requests takes a password from .netrc
+        headers: dict[str, str | bytes] = {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
+            "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
+            # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
+            "Request-Timeout": str(int(max(1, settings.read_timeout))),
+        }
+        if settings.token:
+            headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}".encode()  # a password may be UTF-8
+        self._session.headers.update(headers)
         if settings.client_cert:
             key = settings.client_key
             self._session.cert = (str(settings.client_cert), str(key)) if key else str(settings.client_cert)
@@ -128,58 +146,36 @@ class Transport:
         for chunk in response.iter_content(_CHUNK_BYTES):
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
-                raise UnexpectedAnswerError(
-                    f"{self._settings.base_url} sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB.",
-                    http_status=response.status_code,
-                )
+                message = f"{self._settings.base_url} sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB."
+                raise e.UnexpectedAnswerError(message, http_status=response.status_code)
         return content.decode(errors="replace")
 
-    def _error(self, error: Exception) -> MilvusRestError:
+    def _error(self, error: Exception) -> e.MilvusRestError:
         settings, where, inner = self._settings, self._settings.base_url, _innermost(error)
         reason = self._mask(re.split(r"[>)]: ", str(inner))[-1])
-        timeout = f"{settings.read_timeout:g} s (connection field 'read_timeout')"
         if where.startswith("https:"):
             try:
                 check_tls_files(settings)
-            except ConnectionSettingsError as gone:  # since the settings were made
+            except e.ConnectionSettingsError as gone:  # since the settings were made
                 return gone
-        if isinstance(error, requests.exceptions.InvalidSchema):
-            return ConnectionSettingsError(f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.")
-        if isinstance(error, (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError, UnicodeError)):
-            of_proxy = isinstance(inner, (requests.exceptions.InvalidProxyURL, urllib3.exceptions.LocationValueError))
-            if of_proxy and _can_be_a_host(where):
-                return ConnectionSettingsError(f"{_PROXY} is not a URL with a host and a port from 1 to 65535.")
-            return ConnectionSettingsError(f"field 'host' is not a host name or address: {where}")
         if isinstance(error, requests.exceptions.ProxyError):
             if "failed: 407" in reason:
-                return ConnectionSettingsError(PROXY_ASKS)
-            return ConnectError(
-                f"{_PROXY} does not lead to {where}: {reason}. If none is needed there, add the host to NO_PROXY."
-            )
-        for mark, remedy in _LASTING_FAULTS.items():
-            if mark in reason and ("CERTIFICATE" in mark or not self._uses_http):
-                return ConnectionSettingsError(f"Cannot use {where}: {reason}. {remedy}")
+                return e.ConnectionSettingsError(PROXY_ASKS)
+            no_proxy = "If the server needs no proxy, add its host to NO_PROXY."
+            return e.ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {no_proxy}")
         if isinstance(inner, http.client.BadStatusLine) and not isinstance(inner, http.client.RemoteDisconnected):
-            if not self._uses_http and not "HTTP/".startswith(str(inner)[:5]):
-                return ConnectionSettingsError(
-                    f"Cannot use {where}: it answers {reason!r}. This port does not use HTTP. With TLS, Milvus serves "
-                    "REST on a port of its own (proxy.http.port)."
-                )
-            reason = "the answer was cut off in its first line"
-        if isinstance(error, requests.ConnectTimeout):
-            return ConnectError(
-                f"{where} did not accept a connection within {settings.connect_timeout:g} s (connection field "
-                "'connect_timeout'). Check host and port, and whether a firewall is between."
-            )
-        if isinstance(inner, urllib3.exceptions.ReadTimeoutError):
-            late = ConnectError(f"{where} did not answer within {timeout}.")
-            late.timed_out = True
-            return late
-        if isinstance(inner, TimeoutError):
-            return ConnectError(f"{where} stopped reading the request: it accepted no bytes for {timeout}.")
-        if isinstance(error, requests.exceptions.ContentDecodingError):
-            return UnexpectedAnswerError(f"{where} sent an answer that cannot be unpacked: {reason}.")
-        return ConnectError(f"No connection to {where}: {reason}. Is Milvus running there?")
+            is_http = self._uses_http or "HTTP/".startswith(str(inner)[:5])
+            reason = "the answer was cut off in its first line" if is_http else f"it answers {reason!r}, not HTTP"
+        cls, message = next(
+            (cls, message)
+            for cls, faults in _FAULTS.items()
+            for seen, message in faults.items()
+            if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
+            and not (self._uses_http and seen in _AT_FIRST)
+        )
+        found = cls(message.format(where=where, reason=reason, settings=settings))
+        found.timed_out = isinstance(inner, urllib3.exceptions.ReadTimeoutError)
+        return found
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -192,38 +188,15 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _can_be_a_host(url: str) -> bool:
-    try:
-        return bool((urlsplit(url).hostname or "").encode("idna"))
-    except UnicodeError:
-        return False
-
-
-class _BearerAuth(AuthBase):
-    """Sets the Authorization header, or leaves it out.
-
-    requests asks ``.netrc`` only where a session has no ``auth``, so even a connection without credentials has one.
-    """
-
-    def __init__(self, token: str | None) -> None:
-        self._header = f"Bearer {token}".encode() if token else None
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.pop("Authorization", None)
-        if self._header:
-            request.headers["Authorization"] = self._header  # type: ignore[assignment]  # bytes: any UTF-8 password
-        return request
-
-
 class _Session(requests.Session):
-    """Does not look where a redirect leads to: it is not followed, and may lead to what is not a URL."""
+    """Does not read where a redirect leads: it is not followed, and may not even be a URL."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections as below, and knows their sockets: urllib3 does not let go of those that are in use."""
+    """Makes connections as below, and knows their sockets: urllib3 cannot close those that are in use."""
 
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
@@ -249,12 +222,12 @@ class _Adapter(HTTPAdapter):
             sockets = list(self._sockets)
         for sock in sockets:
             with suppress(OSError):
-                # Not SSLSocket's own, which makes a plain socket of it first, to which a lane may be writing.
+                # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
                 socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
 
 class _Answer(http.client.HTTPResponse):
-    """Must begin within the socket's timeout and end within twice that."""
+    """An answer that must begin within the socket's timeout and end within twice that."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **keywords: Any) -> None:
         super().__init__(sock, *arguments, **keywords)
@@ -262,7 +235,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Limited(io.RawIOBase):
-    """A socket's file that ends with a TimeoutError when its time is over, even if it still gives a byte at times."""
+    """A socket's file that raises a TimeoutError at its deadline, even if bytes still arrive now and then."""
 
     def __init__(self, file: Any, sock: socket.socket) -> None:
         self._file, self._sock = file, sock
@@ -289,8 +262,7 @@ class _Connection(HTTPConnection):
     """Uses the connect timeout while it connects, and the read timeout for each step of sending and reading."""
 
     response_class = _Answer
-    step: int | None = None
-    """Bytes given to the socket at once."""
+    step: int | None = None  # how many bytes the socket gets at once; None for all
 
     def __init__(self, *arguments: Any, adapter: _Adapter, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -315,14 +287,14 @@ class _Connection(HTTPConnection):
         left = memoryview(data)
         try:
             while left:
-                left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout is for all of it
+                left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout covers all of it
         except (ssl.SSLError, ConnectionResetError) as error:
             # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    step = 65_536  # an SSLSocket's timeout is for all that it is given
+    step = 65_536  # an SSLSocket's timeout covers all that it gets at once
 
 
 _CONNECTIONS: dict[Any, type[_Connection]] = {HTTPConnection: _Connection, HTTPSConnection: _SecureConnection}

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from airflow_provider_milvus_rest.exceptions import InputError, excerpt, shown
+from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import File, OpenFile, reading
 from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.source import Columns, Row, columns_of
+from airflow_provider_milvus_rest.text import excerpt, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

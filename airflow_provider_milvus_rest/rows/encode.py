@@ -10,9 +10,10 @@ from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, w
 from pydantic_core import PydanticCustomError
 from typing_extensions import NotRequired, Required, TypedDict
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, UnsupportedCollectionError, name_of
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, UnsupportedCollectionError
 from airflow_provider_milvus_rest.rows import fields
 from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
+from airflow_provider_milvus_rest.text import name_of
 
 FieldMap = Mapping[str, str | None]
 """From a source's names to the collection's fields; None for what is to be left out."""

@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 from pydantic_core import PydanticCustomError
 
-from airflow_provider_milvus_rest.exceptions import shown
+from airflow_provider_milvus_rest.text import shown
 
 Check = Callable[[Any], bytes]
 """JSON text of a value. Raises the reason, as :func:`refuse` makes it."""

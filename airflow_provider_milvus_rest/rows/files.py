@@ -26,10 +26,10 @@ from airflow_provider_milvus_rest.exceptions import (
     SourceChangedError,
     SourceNotFoundError,
     SourceUnavailableError,
-    excerpt,
 )
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.streams import OPENERS, open_streams, storage
+from airflow_provider_milvus_rest.text import excerpt
 
 Files = str | Path | Mapping[str, Any] | Iterable["str | Path | Mapping[str, Any]"]
 """A path, a glob, a folder, a :class:`Part` as a dict, or an iterable of them; a str with ``://`` is a URI."""

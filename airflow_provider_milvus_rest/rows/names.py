@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-from airflow_provider_milvus_rest.exceptions import excerpt
+from airflow_provider_milvus_rest.text import excerpt
 
 # A user with a password may hold "/" and "@". A host with a port is not one: hdfs://namenode:8020/a@b.
 _USER = re.compile(r"(?<=://)(?![a-z0-9.-]+:\d{2,5}/)[^\s/@:]*:\S*@|(?<=://)[^\s/]*@")

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from airflow_provider_milvus_rest.exceptions import RowError, excerpt, name_of, shown
+from airflow_provider_milvus_rest.exceptions import RowError
 from airflow_provider_milvus_rest.rows.source import Row
+from airflow_provider_milvus_rest.text import excerpt, name_of, shown
 
 REJECT = "$reject"
 ALTERED = "altered"

@@ -78,7 +78,10 @@ def test_what_test_says_of_a_secure_server(milvus: LocalMilvus, tested: Any) -> 
         ({"login": "", "password": ""}, "Check login and password"),
         ({"schema": "nope"}, "database not found, database: nope. Create it first"),
         ({"host": milvus.uri.replace("https:", "http:")}, "uses TLS: write the connection's host with https://"),
-        ({"extra": {}}, "the file of the authority that signed the server's certificate as connection field 'verify'"),
+        (
+            {"extra": {}},
+            "Set connection field 'verify' to the file of the authority that signed the server's certificate",
+        ),
         ({"host": milvus.grpc_uri}, "With TLS, Milvus serves REST on a port of its own (proxy.http.port)"),
     ]
     for wrong, remedy in cases:

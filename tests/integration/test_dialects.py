@@ -149,7 +149,7 @@ def test_keys_read_back_from_a_partition(hook: MilvusRestHook, make: Callable[..
     name = make(partitions=("p1",))
     client, schema = hook.get_conn(), hook.describe_collection(name)
     if target.address.api_version == "v1":
-        with pytest.raises(e.InputError, match="REST v1 writes into the default partition alone"):
+        with pytest.raises(e.InputError, match="REST v1 writes only into the default partition"):
             client.stored_keys(schema, [1], "p1")
         assert schema.collection_id is None
         return
@@ -282,7 +282,7 @@ def test_partitions(hook: MilvusRestHook, make: Callable[..., str], target: Targ
             lambda: between_hook.upsert(name, entity(1), partition_name="p1"),
             lambda: between_hook.ingest(name, [entity(1)], partition_name="p1"),
         ):
-            with pytest.raises(e.InputError, match="REST v1 writes into the default partition alone"):
+            with pytest.raises(e.InputError, match="REST v1 writes only into the default partition"):
                 call()
         assert between.requests == []
         return
@@ -527,7 +527,7 @@ def test_the_server_is_told_when_to_give_up(read_timeout: float, sent: str, monk
 
 def test_v2_that_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     with ContractServer("2.3.5") as server:
-        with pytest.raises(e.WrongEndpointError, match=r"older than 2\.3\.13 has no v2"):
+        with pytest.raises(e.WrongEndpointError, match=r"Milvus before 2\.3\.13 has no v2"):
             client_of(server, monkeypatch, "v2").list_collections()
 
 

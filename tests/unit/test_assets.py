@@ -93,7 +93,7 @@ def test_create_asset_takes_the_host_of_the_connection(host: str, port: int | No
 
 
 def test_create_asset_refuses_a_host_that_is_none() -> None:
-    with pytest.raises(ConnectionSettingsError, match="field 'host' holds credentials"):
+    with pytest.raises(ConnectionSettingsError, match="field 'host' contains credentials"):
         assets.create_asset(host="http://root:hunter2@localhost", collection_name="docs")
 
 
