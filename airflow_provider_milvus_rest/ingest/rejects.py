@@ -10,8 +10,7 @@ from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRe
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection, without_secrets
 from airflow_provider_milvus_rest.rows.rejected import line_of
 
-NAMED = 10
-"""How many rejected rows an error names."""
+NAMED = 10  # rejected rows in an error
 _LASTING = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError, ValueError)
 """Faults of a path, which a retry does not fix."""
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_milvus_rest.exceptions import InputError, shown
+from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.operators.entities import READ
 from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
+from airflow_provider_milvus_rest.text import shown
 
 
 @final_errors()
