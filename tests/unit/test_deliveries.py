@@ -381,11 +381,11 @@ def test_no_more_parts_are_sent_at_a_time_than_there_are_lanes() -> None:
     lanes.answer(REFUSED)
     assert [[row.key for row in part.rows] for part in lanes.sent] == [[1, 2], [5]]
     lanes.deliveries.stop()
+    lanes.answer(REFUSED)
+    assert [[row.key for row in part.rows] for part in lanes.sent] == [[5]]
     lanes.answer()
-    assert lanes.sending == 1
-    lanes.answer()
-    assert not lanes.deliveries.busy()
-    assert lanes.deliveries.unconfirmed() == 3
+    assert lanes.sent == []
+    assert lanes.deliveries.unconfirmed() == 5
 
 
 def test_a_batch_counts_as_stored_only_if_none_of_its_rows_was_rejected() -> None:
@@ -666,3 +666,10 @@ def test_more_rejected_rows_than_may_be_matter_more_than_how_a_request_fails_aft
 
     with pytest.raises(e.RowsRejectedError, match="must be an int"):
         run(Failing(), [(1, 1), (2, 1), ("spoiled", 1)], batch_size=1)
+
+
+def test_a_source_that_has_become_shorter_is_said() -> None:
+    store, rows = Store(), [(key, 1) for key in range(10)]
+    state = failed_after(store, rows)
+    with pytest.raises(e.InputError, match="the source has 5 rows, but had 10 before"):
+        run(store, rows[:5], checkpoint=checkpoint(state))
