@@ -435,6 +435,7 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
         | {"params": [{"key": "max_length", "value": "8"}, {"key": "max_capacity", "value": "16"}]},
         {"name": "part", "type": "Int64", "partitionKey": True, "defaultValue": {"Data": {"LongData": 5}}},
         {"name": "bm25", "type": "SparseFloatVector", "params": None},
+        {"name": "hash", "type": "BinaryVector", "params": [{"key": "dim", "value": "8"}], "isFunctionOutput": True},
         {"name": "$meta", "type": "JSON"},
     ]
     data = {
@@ -449,12 +450,12 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
     with client_of(server.url, extra={"api_version": "v2"}) as client:
         schema = client.describe_collection("docs", "db")
         data["autoId"] = True
-        assert client.describe_collection("docs").fields_[0].auto_id is True
+        assert [field.auto_id for field in client.describe_collection("docs").fields_] == [True, *[False] * 6]
     assert [request.json for request in server.requests] == [
         {"collectionName": "docs", "dbName": "db"},
         {"collectionName": "docs"},
     ]
-    assert (schema.dynamic, schema.before_2_3_13) == (True, False)
+    assert (schema.db_name, schema.dynamic, schema.before_2_3_13) == ("db", True, False)
     assert schema.collection_id == 449_000_000_000_000_001
     assert schema.fields_ == (
         FieldSchema(name="id", type="VarChar", size=36, primary_key=True),
@@ -462,6 +463,7 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
         FieldSchema(name="tags", type="Array", size=8, element_type="VarChar", capacity=16, nullable=True),
         FieldSchema(name="part", type="Int64", partition_key=True, has_default=True),
         FieldSchema(name="bm25", type="SparseFloatVector", function_output=True),
+        FieldSchema(name="hash", type="BinaryVector", size=8, function_output=True),
         FieldSchema(name="chunks", type="ArrayOfStruct"),
     )
 
