@@ -420,6 +420,10 @@ def test_only_an_upsert_blames_the_rows(server: ScriptedServer, client: MilvusRe
     with pytest.raises(e.RequestRefusedError) as caught:
         client.describe_collection("no such name!")
     assert type(caught.value) is e.RequestRefusedError
+    for path, api_version in [(UPSERT, "v1"), (UPSERT_V2, "v2")]:
+        server.script(path, Reply({"code": 1100, "message": "wrong row"}))
+        with client_of(server.url, extra={"api_version": api_version}) as other, pytest.raises(e.DataRefusedError):
+            other.upsert(ONE, [1])
 
 
 def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
@@ -431,6 +435,7 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
         | {"params": [{"key": "max_length", "value": "8"}, {"key": "max_capacity", "value": "16"}]},
         {"name": "part", "type": "Int64", "partitionKey": True, "defaultValue": {"Data": {"LongData": 5}}},
         {"name": "bm25", "type": "SparseFloatVector", "params": None},
+        {"name": "hash", "type": "BinaryVector", "params": [{"key": "dim", "value": "8"}], "isFunctionOutput": True},
         {"name": "$meta", "type": "JSON"},
     ]
     data = {
@@ -445,12 +450,12 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
     with client_of(server.url, extra={"api_version": "v2"}) as client:
         schema = client.describe_collection("docs", "db")
         data["autoId"] = True
-        assert client.describe_collection("docs").fields_[0].auto_id is True
+        assert [field.auto_id for field in client.describe_collection("docs").fields_] == [True, *[False] * 6]
     assert [request.json for request in server.requests] == [
         {"collectionName": "docs", "dbName": "db"},
         {"collectionName": "docs"},
     ]
-    assert (schema.dynamic, schema.before_2_3_13) == (True, False)
+    assert (schema.db_name, schema.dynamic, schema.before_2_3_13) == ("db", True, False)
     assert schema.collection_id == 449_000_000_000_000_001
     assert schema.fields_ == (
         FieldSchema(name="id", type="VarChar", size=36, primary_key=True),
@@ -458,7 +463,30 @@ def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:
         FieldSchema(name="tags", type="Array", size=8, element_type="VarChar", capacity=16, nullable=True),
         FieldSchema(name="part", type="Int64", partition_key=True, has_default=True),
         FieldSchema(name="bm25", type="SparseFloatVector", function_output=True),
+        FieldSchema(name="hash", type="BinaryVector", size=8, function_output=True),
         FieldSchema(name="chunks", type="ArrayOfStruct"),
+    )
+
+
+@pytest.mark.parametrize(("partition_key", "before_2_3_13"), [({}, True), ({"partitionKey": True}, False)])
+def test_what_v1_says_of_a_collection(
+    server: ScriptedServer, client: MilvusRestClient, partition_key: dict[str, bool], before_2_3_13: bool
+) -> None:
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "primaryKey": True, "type": "Int64", "autoId": True},
+        {"name": "vector", "type": "FloatVector(4)"},
+        {"name": "part", "type": "VarChar(20)"} | partition_key,
+        {"name": "tags", "type": "Array", "elementType": "Int8"},
+        {"name": "$meta", "type": "JSON"},
+    ]
+    server.script("/v1/vector/collections/describe", Reply({"code": 200, "data": {"fields": fields}}))
+    schema = client.describe_collection("docs")
+    assert (schema.dynamic, schema.before_2_3_13, schema.collection_id) == (False, before_2_3_13, None)
+    assert schema.fields_ == (
+        FieldSchema(name="id", type="Int64", primary_key=True, auto_id=True),
+        FieldSchema(name="vector", type="FloatVector", size=4),
+        FieldSchema(name="part", type="VarChar", size=20, partition_key=not before_2_3_13),
+        FieldSchema(name="tags", type="Array", element_type="Int8"),
     )
 
 

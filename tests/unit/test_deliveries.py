@@ -406,11 +406,11 @@ def test_no_more_parts_are_sent_at_a_time_than_there_are_lanes() -> None:
     lanes.answer(REFUSED)
     assert [[row.key for row in part.rows] for part in lanes.sent] == [[1, 2], [5]]
     lanes.deliveries.stop()
+    lanes.answer(REFUSED)
+    assert [[row.key for row in part.rows] for part in lanes.sent] == [[5]]
     lanes.answer()
-    assert lanes.sending == 1
-    lanes.answer()
-    assert not lanes.deliveries.busy()
-    assert lanes.deliveries.unconfirmed() == 3
+    assert lanes.sent == []
+    assert lanes.deliveries.unconfirmed() == 5
 
 
 def test_a_batch_counts_as_stored_only_if_none_of_its_rows_was_rejected() -> None:
@@ -629,17 +629,17 @@ def test_a_final_error_ends_the_patience_with_other_requests() -> None:
     assert report.unconfirmed_count == 2
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize(("interrupted", "seconds", "stored"), [(False, 0.9, 1), (True, 0.9, 0), (True, 0.1, 1)])
 def test_a_failed_run_waits_for_what_is_on_its_way_unless_it_is_to_end_at_once(
-    monkeypatch: pytest.MonkeyPatch, interrupted: bool
+    monkeypatch: pytest.MonkeyPatch, interrupted: bool, seconds: float, stored: int
 ) -> None:
-    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.run._STOP_SECONDS", 0.2)
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.run._STOP_SECONDS", 0.4)
     retry, release = Retry(0, 2), threading.Event()
 
     class Failing(Store):
         def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
             if keys == [1]:
-                release.wait(0.9)
+                release.wait(seconds)
                 return super().upsert(request, keys)
             if interrupted:
                 retry.interrupt()
@@ -652,7 +652,7 @@ def test_a_failed_run_waits_for_what_is_on_its_way_unless_it_is_to_end_at_once(
     with pytest.raises(e.NotFoundError, match="gone"):
         run(Failing(), [(1, 1), (2, 1)], report=report, batch_size=1, retry=retry)
     assert (time.monotonic() - begin < 0.8) == interrupted
-    assert (report.upsert_count, report.unconfirmed_count) == ((0, 2) if interrupted else (1, 1))
+    assert (report.upsert_count, report.unconfirmed_count) == (stored, 2 - stored)
 
 
 @pytest.mark.parametrize(
@@ -691,3 +691,10 @@ def test_more_rejected_rows_than_may_be_matter_more_than_how_a_request_fails_aft
 
     with pytest.raises(e.RowsRejectedError, match="must be an int"):
         run(Failing(), [(1, 1), (2, 1), ("spoiled", 1)], batch_size=1)
+
+
+def test_a_source_that_has_become_shorter_is_said() -> None:
+    store, rows = Store(), [(key, 1) for key in range(10)]
+    state = failed_after(store, rows)
+    with pytest.raises(e.InputError, match="the source has 5 rows, but had 10 before"):
+        run(store, rows[:5], checkpoint=checkpoint(state))

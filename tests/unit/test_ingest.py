@@ -76,10 +76,12 @@ def test_batches_keep_their_limits_and_the_last_row_of_a_key(
 
 def test_a_batch_is_filled_to_the_last_byte() -> None:
     batch = Batch(9, len(b"text,text,"))
-    for key, room in enumerate([True, True, False]):
-        row = Pending(key, b"text", "")
-        assert batch.has_room(row) is room
-        batch.add(row)
+    for _ in range(2):
+        for key, room in enumerate([True, True, False]):
+            row = Pending(key, b"text", "")
+            assert batch.has_room(row) is room
+            batch.add(row)
+        batch.take()
 
 
 def test_rows_go_in_order_and_in_batches(server: ScriptedServer) -> None:
@@ -189,6 +191,85 @@ def test_the_sum_holds_when_the_source_fails(server: ScriptedServer) -> None:
 def test_a_sum_that_does_not_hold_raises() -> None:
     with pytest.raises(AssertionError, match="2 rows were read but 1 accounted for"):
         IngestReport(read_count=2, upsert_count=1).check()
+
+
+def test_outputs_are_the_counts_and_the_keys_if_they_are_asked_for() -> None:
+    report = IngestReport(read_count=3, upsert_count=2, rejected_count=1)
+    counts = dict.fromkeys(("duplicate_count", "unconfirmed_count", "resumed_count", "request_count", "retry_count"), 0)
+    counts |= {"read_count": 3, "upsert_count": 2, "rejected_count": 1, "bytes_sent": 0}
+    outputs = report.outputs()
+    seconds = outputs.pop("duration_seconds")
+    assert seconds == round(seconds, 3)
+    assert outputs == counts | {"rejects_path": None}
+    report.upsert_ids = [1, 2]
+    assert report.outputs() == outputs | {
+        "duration_seconds": report.outputs()["duration_seconds"],
+        "upsert_ids": [1, 2],
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "says"), [(0, "0 requests"), (1, "1 request"), (2, "2 requests"), (1200, "1,200 requests")]
+)
+def test_requests_in_the_summary(count: int, says: str) -> None:
+    summary = IngestReport(request_count=count, bytes_sent=5000).summary()
+    assert summary.startswith(f"read 0, upserted 0 rows; {says}, 5,000 bytes, ")
+
+
+def reject(rejects: Rejects, count: int) -> None:
+    for number in range(count):
+        rejects.add({"id": number}, e.RowError(f"row {number}"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "count", "says"),
+    [
+        (2, 13, "13 of the 20 rows read so far are rejected, of at most 2. They are in PATH.\nNAMED\n… and 3 more"),
+        (2, 10, "10 of the 20 rows read so far are rejected, of at most 2. They are in PATH.\nNAMED"),
+        (None, 11, "11 of the 20 rows read so far are rejected.\nNAMED\n… and 1 more"),
+    ],
+)
+def test_the_first_ten_rejected_rows_are_named(tmp_path: Path, limit: int | None, count: int, says: str) -> None:
+    path = tmp_path / "a" / "b" / "rejects.jsonl"
+    rejects = Rejects(path if limit else None, limit)
+    reject(rejects, count)
+    named = "\n".join(f"row {number}" for number in range(10))
+    assert str(rejects.error(20)) == says.replace("PATH", str(path)).replace("NAMED", named)
+
+
+@pytest.mark.parametrize(
+    ("in_file", "limit", "failed", "enough"),
+    [(False, None, 1, 10), (True, 20, 21, 21), (True, 3, 4, 10), (True, None, 99, 99)],
+)
+def test_how_many_rejected_rows_are_too_many(
+    tmp_path: Path, in_file: bool, limit: int | None, failed: int, enough: int
+) -> None:
+    rejects = Rejects(tmp_path / "rejects.jsonl" if in_file else None, limit)
+    for count in range(1, 30):
+        reject(rejects, 1)
+        assert (rejects.failed, rejects.enough()) == (count >= failed, count >= enough)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(PermissionError("no"), e.InputError), (OSError("disk full"), e.SourceUnavailableError)],
+)
+def test_a_rejects_file_that_cannot_be_written_is_said_once(
+    tmp_path: Path, error: Exception, raised: type[Exception]
+) -> None:
+    tries: list[int] = []
+
+    class Failing(type(tmp_path)):  # type: ignore[misc]
+        def open(self, *_: Any) -> Any:
+            tries.append(1)
+            raise error
+
+    rejects = Rejects(Failing(tmp_path / "rejects.jsonl"))
+    with pytest.raises(raised, match=r"rejects_path: .*rejects.jsonl cannot be written: .*(no|disk full)"):
+        reject(rejects, 1)
+    reject(rejects, 2)
+    rejects.close()
+    assert (len(tries), rejects.count, rejects.path) == (1, 3, None)
 
 
 def test_a_server_that_refuses_every_row_is_not_asked_for_each(server: ScriptedServer, tmp_path: Path) -> None:

@@ -258,6 +258,21 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "[" not in lines[-1]
 
 
+def test_progress_of_a_source_that_cannot_say_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, said = 1000.0, "read 0, upserted 0 rows; 0 rows/s"
+    monkeypatch.setattr(report_module.time, "monotonic", lambda: now)
+
+    def fail() -> float:
+        raise OSError("no size")
+
+    for share, bar in [(fail, ""), (lambda: 1.0, f" [{'#' * 20}] 100% read, about 0:00:00 left")]:
+        lines = list[str]()
+        ticker = Progress(IngestReport(), share, lines.append)
+        now += 10
+        ticker.tick()
+        assert lines == [said + bar]
+
+
 def test_progress_is_logged_while_rows_are_read_and_while_answers_are_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "SECONDS", 1e-9)
     report, lines = IngestReport(), list[str]()
