@@ -445,7 +445,7 @@ def test_missing_extra_and_reserved_fields() -> None:
     for fields, dynamic, row, field, reason in (
         ([text], False, {"id": 1}, "text", "is missing"),
         ([text], True, {"text": "x"}, "id", "is missing"),
-        ([text], False, {"id": 1, "text": "x", "title": "y"}, "title", "is not a field of 'docs', which has no dynamic"),
+        ([text], False, {"id": 1, "text": "x", "title": "y"}, "title", "is not a field of 'docs', which has no"),
         ([], True, {"id": 1, "$meta": {}}, "$meta", "is reserved by Milvus"),
         ([], True, {"id": 1, 5: "x"}, "5", "is a field name of type int, not str"),
         ([], True, {"id": 1, HUGE: "x"}, "an int of 16610 bits", "is a field name of type int, not str"),
