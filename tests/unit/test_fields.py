@@ -248,7 +248,7 @@ def test_taken_exactly(value: Any, kind: str, text: str) -> None:
     assert encoded(value, kind, 10 if kind == "VarChar" else None) == text
 
 
-NOT_A_NUMBER = "no finite number"
+NOT_A_NUMBER = "not a finite number"
 
 
 @pytest.mark.parametrize(
@@ -292,9 +292,9 @@ NOT_A_NUMBER = "no finite number"
         ([1.0, "2", 2.0, 3.0], "FloatVector", "[1] must be a number, not str"),
         ([1.0, 2.0, True, 3.0], "FloatVector", "[2] must be a number, not bool"),
         ([1.0, 2.0, np.bool_(True), 3.0], "FloatVector", "[2] must be a number, not bool"),
-        ([1.0, 2.0, 3.0, float("nan")], "FloatVector", "[3] is nan, which is no finite float32"),
-        ([1.0, 2.0, 3.0, 1e39], "FloatVector", "[3] is 1e+39, which is no finite float32"),
-        ([1.0, 2.0, 3.0, 10**400], "FloatVector", "which is no finite float32"),
+        ([1.0, 2.0, 3.0, float("nan")], "FloatVector", "[3] is nan, which is not a finite float32"),
+        ([1.0, 2.0, 3.0, 1e39], "FloatVector", "[3] is 1e+39, which is not a finite float32"),
+        ([1.0, 2.0, 3.0, 10**400], "FloatVector", "which is not a finite float32"),
         ([[1.0, 2.0, 3.0, 4.0]], "FloatVector", "[0] must be a number, not list"),
         ("[1,2,3,4]", "FloatVector", "must be a list or array of 4 numbers (FloatVector), not str"),
         (None, "FloatVector", "is null, but must be a list or array of 4 numbers"),
@@ -336,7 +336,7 @@ NOT_A_NUMBER = "no finite number"
         (np.array([[1, 2]]), "Int8Vector", "[0] must be an int (Int8), not list"),
         (np.ma.masked_array([1, 2], [False, True]), "Int8Vector", "[1] is null"),
         ([0.5], "SparseFloatVector", "must be a dict of weights by index (SparseFloatVector), not list"),
-        ({2**32 - 1: 0.5}, "SparseFloatVector", "has the index 4294967295, which is no int from 0 to 4294967294"),
+        ({2**32 - 1: 0.5}, "SparseFloatVector", "has the index 4294967295, which is not an int from 0 to 4294967294"),
         ({-1: 0.5}, "SparseFloatVector", "has the index -1"),
         ({"01": 0.5}, "SparseFloatVector", "has the index '01'"),
         ({1.0: 0.5}, "SparseFloatVector", "has the index 1.0"),
@@ -354,8 +354,8 @@ NOT_A_NUMBER = "no finite number"
         ({5: 1e-50}, "SparseFloatVector", "[5] 1e-50 is too small for float32"),
         ("text", "JSON", "must be a dict or a list (JSON), not str"),
         (None, "JSON", "is null"),
-        ({"a": float("nan")}, "JSON", ".a is nan, which is no finite number"),
-        ({"a": {1: 2}}, "JSON", ".a has the key 1, which is no str"),
+        ({"a": float("nan")}, "JSON", ".a is nan, which is not a finite number"),
+        ({"a": {1: 2}}, "JSON", ".a has the key 1, which is not a str"),
         ({"a": [2**63]}, "JSON", ".a[0] 9223372036854775808 is an int that Milvus does not keep exactly"),
         ({"a": datetime(2026, 1, 1)}, "JSON", ".a must be a JSON value, not datetime"),
         ({"a": "x" * 65_536}, "JSON", "is 65544 bytes long as JSON, but may be 65536"),
@@ -394,10 +394,10 @@ def test_what_python_itself_cannot_write() -> None:
         (HUGE, "Bool", None, "must be a bool, not int an int of 16610 bits"),
         (HUGE, "VarChar", 4, "must be a str (VarChar), not int an int of 16610 bits"),
         (HUGE, "JSON", None, "must be a dict or a list (JSON)"),
-        ([1, HUGE, 2, 3], "FloatVector", 4, "[1] is an int of 16610 bits, which is no finite float32"),
+        ([1, HUGE, 2, 3], "FloatVector", 4, "[1] is an int of 16610 bits, which is not a finite float32"),
         ([HUGE, 1], "BinaryVector", 16, "[0] must be an int from 0 to 255, not an int of 16610 bits"),
         ({HUGE: 1.0}, "SparseFloatVector", None, "has the index an int of 16610 bits"),
-        ({HUGE: 1}, "dynamic", None, "has the key an int of 16610 bits, which is no str"),
+        ({HUGE: 1}, "dynamic", None, "has the key an int of 16610 bits, which is not a str"),
         ({"a": {HUGE}}, "dynamic", None, ".a must be a JSON value, not set of a kind that cannot be shown"),
     ):
         assert reason in refused(value, kind, size)
@@ -445,8 +445,8 @@ def test_missing_extra_and_reserved_fields() -> None:
     for fields, dynamic, row, field, reason in (
         ([text], False, {"id": 1}, "text", "is missing"),
         ([text], True, {"text": "x"}, "id", "is missing"),
-        ([text], False, {"id": 1, "text": "x", "title": "y"}, "title", "is no field of 'docs', which has no dynamic"),
-        ([], True, {"id": 1, "$meta": {}}, "$meta", "is a name that Milvus keeps for itself"),
+        ([text], False, {"id": 1, "text": "x", "title": "y"}, "title", "is not a field of 'docs', which has no"),
+        ([], True, {"id": 1, "$meta": {}}, "$meta", "is reserved by Milvus"),
         ([], True, {"id": 1, 5: "x"}, "5", "is a field name of type int, not str"),
         ([], True, {"id": 1, HUGE: "x"}, "an int of 16610 bits", "is a field name of type int, not str"),
         (

@@ -259,7 +259,7 @@ GOOD = {"id": "1", "vector": '"[0.5, 1]"', "text": "x", "real": "0.5", "flag": "
         ({"real": "5"}, {"real": 5.0}),
         ({"real": "9007199254740993"}, "has more digits than a float (Double) holds"),
         ({"real": "nan"}, "must be a float (Double), not str 'nan'"),
-        ({"real": "1e999"}, "is inf, which is no finite number"),
+        ({"real": "1e999"}, "is inf, which is not a finite number"),
         ({"flag": "False"}, {"flag": False}),
         ({"flag": "1"}, "must be a bool, not str '1'"),
         ({"flag": "yes"}, "must be a bool"),
@@ -568,7 +568,7 @@ def test_two_columns_for_one_field() -> None:
 
 def test_a_field_map_into_nowhere() -> None:
     fixed = VECTOR_ONLY_SCHEMA.model_copy(update={"dynamic": False})
-    with pytest.raises(InputError, match="field_map: 'titel' is no field of 'docs'"):
+    with pytest.raises(InputError, match="field_map: 'titel' is not a field of 'docs'"):
         RowEncoder(fixed, {"title": "titel"})
 
 

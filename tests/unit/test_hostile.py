@@ -202,7 +202,7 @@ LINES: dict[str, tuple[bytes, str]] = {
     "comment": (b'{"id": 1} // one', "Extra data"),
     "single quotes": (b"{'id': 1}", "Expecting property name"),
     "text vector": (b'{"id": 1, "vector": "[1, 2, 3, 4]", "text": "x"}', "must be a list"),
-    "reserved name": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "$meta": 1}', "keeps for itself"),
+    "reserved name": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "$meta": 1}', "is reserved by Milvus"),
 }
 
 
