@@ -19,8 +19,7 @@ from airflow_provider_milvus_rest.rows.schema import Key
 
 _MAX_TRIES = 50
 """Refused requests, with no row accepted, after which none will be."""
-_MAX_KEPT = 1000
-"""Batches that are kept in doubt; there are as many only if they are small."""
+_MAX_KEPT = 1000  # batches that are kept in doubt; there are as many only if they are small
 _MAX_HOLD_SECONDS = 60.0
 
 
@@ -59,17 +58,14 @@ class Deliveries:
     """
 
     def __init__(self, options: Options, lanes: Lanes, read_timeout: float) -> None:
-        self._count = options.concurrency
+        self._lanes, self._count = lanes, options.concurrency
         self._max_bytes = options.concurrency * options.max_request_bytes
-        self._lanes = lanes
         self._hold_seconds = min(read_timeout, _MAX_HOLD_SECONDS)
         self._open: list[_Delivery] = []
         self._waiting: deque[Part] = deque()
         self._held: list[tuple[float, frozenset[Key]]] = []
-        self.accepted = False
-        """Whether Milvus has accepted a row."""
-        self._tries = 0
-        self._error = DataRefusedError("")
+        self.accepted = False  # whether Milvus has accepted a row
+        self._tries, self._error = 0, DataRefusedError("")
         self._undecided: list[Part] = []
         self._refused: list[tuple[Part, DataRefusedError]] = []  # each a row that was sent alone
 
@@ -90,8 +86,7 @@ class Deliveries:
         limit = _MAX_KEPT if self.in_doubt() else self._count
         if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._max_bytes:
             return False
-        now = time.monotonic()
-        self._held = [(until, held) for until, held in self._held if until > now]
+        self._held = [(until, held) for until, held in self._held if until > time.monotonic()]
         taken = (*(delivery.rows for delivery in self._open), *(held for _, held in self._held))
         return all(rows.keys().isdisjoint(keys) for keys in taken)
 
@@ -119,8 +114,7 @@ class Deliveries:
         part = max(reversed(self._undecided), key=lambda part: len(part.rows))
         self._undecided.remove(part)
         middle = len(part.rows) // 2
-        others = (part.rows[:middle], part.rows[middle + 1 :])
-        self._undecided += [Part(part.delivery, rows) for rows in others if rows]
+        self._undecided += [Part(part.delivery, r) for r in (part.rows[:middle], part.rows[middle + 1 :]) if r]
         self._waiting.append(Part(part.delivery, [part.rows[middle]]))
         self._start()
         return True
@@ -148,22 +142,27 @@ class Deliveries:
         delivery.timed_out = timed_out or delivery.timed_out
         if error is None:
             self.accepted = True
-            self._waiting.extend(self._undecided)
-            self._undecided.clear()
+            self._waiting, self._undecided = deque([*self._waiting, *self._undecided]), []
+            self._halve(delivery, part.rest)
             return Event(acknowledged=rows, refused=self._reject(), stored=self._settle(delivery, len(rows)))
         if not isinstance(error, DataRefusedError):
             return Event(error=error)
-        self._tries += 1
-        self._error = error
+        self._tries, self._error = self._tries + 1, error
+        self._waiting.extendleft([Part(delivery, part.rest)] if part.rest else [])
         if len(rows) == 1:
             return self._refuse(part, error)
         if self.accepted:
-            middle = len(rows) // 2
-            self._waiting.extendleft([Part(delivery, rows[middle:]), Part(delivery, rows[:middle])])
+            self._halve(delivery, rows)
         else:
             self._undecided.append(part)
         too_large = isinstance(error, RequestTooLargeError)
         return Event(too_large=sum(len(row.text) + 1 for row in rows) if too_large else None)
+
+    def _halve(self, delivery: _Delivery, rows: list[Pending]) -> None:
+        """Send half of the rows, which are at fault; if that is accepted, the fault is in the other half."""
+        middle = len(rows) // 2
+        if rows:
+            self._waiting.appendleft(Part(delivery, rows[:middle] or rows, rows[middle:] if middle else []))
 
     def _refuse(self, part: Part, error: DataRefusedError) -> Event:
         """A row that was sent alone; if it replaced an earlier one of its key, that one stands."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from airflow_provider_milvus_rest.exceptions import DataRefusedError, MilvusRestError, StoppedError
@@ -26,10 +26,11 @@ class Sent(NamedTuple):
 
 @dataclass(eq=False)
 class Part:
-    """Rows for one request, and the ``delivery`` that they are of."""
+    """Rows for one request, the ``delivery`` that they are of, and the other half of what was refused."""
 
     delivery: Any
     rows: list[Pending]
+    rest: list[Pending] = field(default_factory=list)
 
 
 class Outcome(NamedTuple):

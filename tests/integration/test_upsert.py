@@ -132,7 +132,7 @@ def test_forbidden(
     try:
         bob = milvus.connection() | {"login": "bob", "password": "bobs-password"}
         monkeypatch.setenv("AIRFLOW_CONN_BOB", json.dumps(bob))
-        with pytest.raises(e.ForbiddenError, match="Grant the connection's user the privilege"):
+        with pytest.raises(e.ForbiddenError, match="Grant the missing privilege to the connection's user"):
             MilvusRestHook("bob").upsert(name, entities(1))
     finally:
         pymilvus.drop_user("bob")

@@ -133,7 +133,7 @@ def test_what_was_too_large_once_is_not_tried_again() -> None:
     store = Store(max_rows=10)
     report = run(store, [(key, 1) for key in range(1000)], batch_size=40, concurrency=1)
     assert report.upsert_count == len(store.rows) == 1000
-    assert store.too_large <= 8  # of the batches that were ready when it was known
+    assert store.too_large <= 7  # of the batches that were ready when it was known, and of halves while in doubt
 
 
 def test_a_source_is_read_no_further_than_the_lanes_can_take() -> None:
