@@ -87,15 +87,6 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
     parser = JsonParser()
     most = most_values(field)
 
-    def integer(cell: str) -> Any:
-        return int(cell) if _INTEGER.fullmatch(cell) and len(cell) < 100 else cell or None
-
-    def number(cell: str) -> Any:
-        return float(cell) if _NUMBER.fullmatch(cell) and not _INTEGER.fullmatch(cell) else integer(cell)
-
-    def boolean(cell: str) -> Any:
-        return _BOOLS.get(cell, cell) if cell else None
-
     def parsed(parse: Callable[[bytes], Any]) -> Callable[[str], Any]:
         def convert(cell: str) -> Any:
             if len(cell) > most:
@@ -107,16 +98,25 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
 
         return convert
 
-    def octets(cell: str) -> Any:
-        return parsed(parser.value)(cell) if cell[:1] in ("[", '"') else cell or None
+    value = parsed(parser.value)
 
-    converters: dict[str, Callable[[str], Any]] = {
-        **{"VarChar": _text, "Bool": boolean, "FloatVector": parsed(parser.vector)},
-        **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), integer),
-        **dict.fromkeys(("Float", "Double"), number),
-        **dict.fromkeys(OCTETS, octets),
-    }
-    return converters.get(kind) or parsed(parser.value)
+    def octets(cell: str) -> Any:
+        return value(cell) if cell[:1] in ("[", '"') else cell or None
+
+    special = {"FloatVector": parsed(parser.vector), **dict.fromkeys(OCTETS, octets), **_SCALARS}
+    return special.get(kind, value)
+
+
+def _integer(cell: str) -> Any:
+    return int(cell) if _INTEGER.fullmatch(cell) and len(cell) < 100 else cell or None
+
+
+def _number(cell: str) -> Any:
+    return float(cell) if _NUMBER.fullmatch(cell) and not _INTEGER.fullmatch(cell) else _integer(cell)
+
+
+def _bool(cell: str) -> Any:
+    return _BOOLS.get(cell, cell) if cell else None
 
 
 def _text(cell: str) -> str:
@@ -125,3 +125,10 @@ def _text(cell: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("is not UTF-8") from None
     return cell
+
+
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    **{"VarChar": _text, "Bool": _bool},
+    **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
+    **dict.fromkeys(("Float", "Double"), _number),
+}
