@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TextIO
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
@@ -83,28 +84,26 @@ def _next(records: Any, file: OpenFile) -> list[str] | None:
 
 
 def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
+    """What makes a field's value of a cell."""
     kind = field.type if field else "VarChar"
+    if kind in _SCALARS:
+        return _SCALARS[kind]
     parser = JsonParser()
-    most = most_values(field)
+    parse = parser.vector if kind == "FloatVector" else parser.value
+    return partial(_octets if kind in OCTETS else _json, parse, most_values(field))
 
-    def parsed(parse: Callable[[bytes], Any]) -> Callable[[str], Any]:
-        def convert(cell: str) -> Any:
-            if len(cell) > most:
-                check_count(cell.encode(errors="replace"), most)
-            try:
-                return parse(cell.encode()) if cell else None
-            except ValueError as error:
-                raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
-        return convert
+def _json(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+    if len(cell) > most:
+        check_count(cell.encode(errors="replace"), most)
+    try:
+        return parse(cell.encode()) if cell else None
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
-    value = parsed(parser.value)
 
-    def octets(cell: str) -> Any:
-        return value(cell) if cell[:1] in ("[", '"') else cell or None
-
-    special = {"FloatVector": parsed(parser.vector), **dict.fromkeys(OCTETS, octets), **_SCALARS}
-    return special.get(kind, value)
+def _octets(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+    return _json(parse, most, cell) if cell[:1] in ("[", '"') else cell or None
 
 
 def _integer(cell: str) -> Any:

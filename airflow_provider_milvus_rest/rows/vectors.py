@@ -134,11 +134,8 @@ def sparse_vector(value: Any) -> bytes:
     pairs: Any = value.items()
     if value.keys() == {"indices", "values"}:
         indices, values = map(_listed, (value["indices"], value["values"]))
-        if (
-            not isinstance(indices, (list, tuple))
-            or not isinstance(values, (list, tuple))
-            or len(indices) != len(values)
-        ):
+        both = isinstance(indices, (list, tuple)) and isinstance(values, (list, tuple))
+        if not both or len(indices) != len(values):
             raise ValueError("must have 'indices' and 'values' that are lists of one length")
         pairs = zip(indices, values, strict=True)
     weights: dict[int, bytes] = {}
