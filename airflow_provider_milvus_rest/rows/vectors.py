@@ -15,8 +15,14 @@ import numpy as np
 import orjson
 
 from airflow_provider_milvus_rest.exceptions import shown
-from airflow_provider_milvus_rest.rows import fields
-from airflow_provider_milvus_rest.rows.fields import SCALARS, check_element, check_length, plain, wrong_type
+from airflow_provider_milvus_rest.rows.fields import (
+    SCALARS,
+    array_field,
+    check_element,
+    check_length,
+    plain,
+    wrong_type,
+)
 
 _MAX_INDEX = 2**32 - 2
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
@@ -119,7 +125,7 @@ def _listed(value: Any) -> Any:
 def int8_vector(dim: int, value: Any) -> bytes:
     """``dim`` ints from -128 to 127 (Milvus 2.6 and later)."""
     value = _listed(value)
-    text = fields.array("Int8Vector", SCALARS["Int8"], None, value)
+    text = array_field("Int8Vector", SCALARS["Int8"], None, value)
     check_length(len(value), dim, f"Int8Vector({dim})")
     return text
 
