@@ -103,11 +103,11 @@ def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:
         batches: Any = map(reader.get_batch, range(reader.num_record_batches))
     else:
         batches = pa.ipc.open_stream(file.stream)
-    for number, entity in enumerate(_entities(map(_valid, batches), columns, file.name)):
+    for number, entity in enumerate(_entities(map(_validated, batches), columns, file.name)):
         yield Row(f"{file.name}#{number}", entity)
 
 
-def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
     """A damaged file may hold offsets that lead out of its buffers."""
     batch.validate(full=True)
     return batch
@@ -141,18 +141,15 @@ def _names(schema: pa.Schema, columns: Columns, position: str | None) -> list[st
     fields = [field for field in schema if field.name != REJECT and not _PANDAS_INDEX.fullmatch(field.name)]
     if len({field.name for field in fields}) < len(fields):
         raise InputError("two columns have one name", position=position)
-    names = []
-    for field in fields:
-        kind = _foreign(field)
-        if kind is None:
-            names.append(field.name)
-        elif columns.get(field.name, field) is not None:  # else field_map leaves it out
+    foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
+    for name, kind in foreign.items():
+        if columns.get(name, kind) is not None:  # else field_map leaves it out
             reason = (
-                f"column {shown(field.name, 255)} has the type {excerpt(kind)}, whose stored form is not its value: "
+                f"column {shown(name, 255)} has the type {excerpt(kind)}, whose stored form is not its value: "
                 "convert the column to numbers, texts or lists, or leave it out with field_map"
             )
             raise InputError(reason, position=position)
-    return names
+    return [field.name for field in fields if field.name not in foreign]
 
 
 def _foreign(field: pa.Field) -> str | None:

@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TextIO
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
@@ -83,40 +84,38 @@ def _next(records: Any, file: OpenFile) -> list[str] | None:
 
 
 def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
+    """What makes a field's value of a cell."""
     kind = field.type if field else "VarChar"
+    if kind in _SCALARS:
+        return _SCALARS[kind]
     parser = JsonParser()
-    most = most_values(field)
+    parse = parser.vector if kind == "FloatVector" else parser.value
+    return partial(_octets if kind in OCTETS else _json, parse, most_values(field))
 
-    def integer(cell: str) -> Any:
-        return int(cell) if _INTEGER.fullmatch(cell) and len(cell) < 100 else cell or None
 
-    def number(cell: str) -> Any:
-        return float(cell) if _NUMBER.fullmatch(cell) and not _INTEGER.fullmatch(cell) else integer(cell)
+def _json(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+    if len(cell) > most:
+        check_count(cell.encode(errors="replace"), most)
+    try:
+        return parse(cell.encode()) if cell else None
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
-    def boolean(cell: str) -> Any:
-        return _BOOLS.get(cell, cell) if cell else None
 
-    def parsed(parse: Callable[[bytes], Any]) -> Callable[[str], Any]:
-        def convert(cell: str) -> Any:
-            if len(cell) > most:
-                check_count(cell.encode(errors="replace"), most)
-            try:
-                return parse(cell.encode()) if cell else None
-            except ValueError as error:
-                raise ValueError(f"is not JSON: {reason_of(error)}") from None
+def _octets(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+    return _json(parse, most, cell) if cell[:1] in ("[", '"') else cell or None
 
-        return convert
 
-    def octets(cell: str) -> Any:
-        return parsed(parser.value)(cell) if cell[:1] in ("[", '"') else cell or None
+def _integer(cell: str) -> Any:
+    return int(cell) if _INTEGER.fullmatch(cell) and len(cell) < 100 else cell or None
 
-    converters: dict[str, Callable[[str], Any]] = {
-        **{"VarChar": _text, "Bool": boolean, "FloatVector": parsed(parser.vector)},
-        **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), integer),
-        **dict.fromkeys(("Float", "Double"), number),
-        **dict.fromkeys(OCTETS, octets),
-    }
-    return converters.get(kind) or parsed(parser.value)
+
+def _number(cell: str) -> Any:
+    return float(cell) if _NUMBER.fullmatch(cell) and not _INTEGER.fullmatch(cell) else _integer(cell)
+
+
+def _bool(cell: str) -> Any:
+    return _BOOLS.get(cell, cell) if cell else None
 
 
 def _text(cell: str) -> str:
@@ -125,3 +124,10 @@ def _text(cell: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("is not UTF-8") from None
     return cell
+
+
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    **{"VarChar": _text, "Bool": _bool},
+    **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
+    **dict.fromkeys(("Float", "Double"), _number),
+}

@@ -154,7 +154,7 @@ def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
     if kind == "Array" and not old:
         name = field.element_type or ""
         element = partial(fields.varchar, size) if name == "VarChar" else fields.SCALARS.get(name)
-        return partial(fields.array, "Array", element, field.capacity)
+        return partial(fields.array_field, "Array", element, field.capacity)
     why = "this package cannot write fields of that type"
     if kind in ("JSON", "Array"):
         why = "Milvus before 2.3.6 cannot be sent one over REST, and one before 2.3.13 does not say which it is"

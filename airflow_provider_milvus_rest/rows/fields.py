@@ -152,24 +152,25 @@ def string(value: str) -> bytes:
         raise ValueError("holds a lone surrogate, which UTF-8 cannot hold") from None
 
 
-def array(name: str, element: Check | None, capacity: int | None, value: Any) -> bytes:
+def array_field(name: str, element: Check | None, capacity: int | None, value: Any) -> bytes:
     """A list of at most ``capacity`` elements, all of one type: the field's, if ``describe`` names it."""
     if not isinstance(value, (list, tuple)):
         raise wrong_type(f"a list ({name})", value)
     if capacity is not None and len(value) > capacity:
         raise ValueError(f"has {len(value)} elements, but the {name} takes {capacity}")
-    if value and element is None:
-        kinds = {type(plain(item)) for item in value}
-        element = _ELEMENTS.get(kinds.pop()) if len(kinds) == 1 else None
-        if element is None:
-            raise ValueError("must hold ints, floats, bools or strs, and all of one type")
-    return b"[%s]" % b",".join(check_element(element, index, item) for index, item in enumerate(value))
+    if not value:
+        return b"[]"
+    kinds = set() if element else {type(plain(item)) for item in value}
+    check = element or (_ELEMENTS.get(kinds.pop()) if len(kinds) == 1 else None)
+    if check is None:
+        raise ValueError("must hold ints, floats, bools or strs, and all of one type")
+    return b"[%s]" % b",".join(check_element(check, index, item) for index, item in enumerate(value))
 
 
-def check_element(check: Any, index: int, item: Any) -> bytes:
+def check_element(check: Check, index: int, item: Any) -> bytes:
     """JSON text of an element, or the reason with its index."""
     try:
-        return check(item)  # type: ignore[no-any-return]
+        return check(item)
     except ValueError as reason:
         raise ValueError(f"[{index}] {reason}") from None
 

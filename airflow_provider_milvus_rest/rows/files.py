@@ -88,13 +88,11 @@ class File:
     @classmethod
     def of(cls, path: Any, file_format: str | None = None, part: Part | None = None) -> File:
         """The file at a ``pathlib.Path`` or an ``ObjectStoragePath``."""
-        compression = infer_compression(path.name)
-        if compression not in OPENERS:
-            compression = None
+        inferred = infer_compression(path.name)
+        compression = inferred if inferred in OPENERS else None
         plain = path.name.rpartition(".")[0] if compression else path.name
         found = file_format or _FORMAT_OF.get(Path(plain).suffix.lower())
-        # Not validated: the name may not be UTF-8.
-        part = part or Part.model_construct(path=str(path))
+        part = part or Part.model_construct(path=str(path))  # not validated: the name may not be UTF-8
         return cls(path, without_connection(str(path)), found, compression, part)
 
     @property
@@ -222,20 +220,19 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
             path = path_of(text) if isinstance(text, str) else text
             if hasattr(path, "fs"):
                 path.fs.invalidate_cache()
+            found, missing = [], f"no such file: {name}"
             if part and path.is_file():
-                found, missing = [File.of(path, file_format, part)], ""
+                found = [File.of(path, file_format, part)]
             elif path.is_dir():
                 children = (File.of(child, file_format) for child in path.iterdir() if child.name[0] != ".")
                 found = [file for file in children if file.format and file.path.is_file()]
                 missing = f"the folder {name} has no file that ends in {readable}"
             elif path.exists():
-                found, missing = [File.of(path, file_format)], ""
+                found = [File.of(path, file_format)]
             elif _MAGIC & set(str(text)) and not part:
                 folder, pattern = _split_glob(str(text))
                 found = [File.of(match, file_format) for match in path_of(folder).glob(pattern) if match.is_file()]
                 missing = f"no file matches {name}"
-            else:
-                found, missing = [], f"no such file: {name}"
         except (ImportError, ValueError) as error:
             raise InputError(f"{name}: cannot use this storage: {said_of(text, error)}") from None
     if not found:
@@ -249,13 +246,11 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
 def _check(file: File) -> None:
     """Refuse what cannot be read, and fix what the file is."""
     if not file.format:
-        raise InputError(
-            f"{file.name}: the suffix is not one of {', '.join(_FORMAT_OF)}: rename it, or set file_format"
-        )
+        suffixes = ", ".join(_FORMAT_OF)
+        raise InputError(f"{file.name}: the suffix is not one of {suffixes}: rename it, or set file_format")
     if file.compression and file.format in ("parquet", "arrow"):
-        raise InputError(
-            f"{file.format} files cannot be read when compressed with {file.compression}", position=file.name
-        )
+        reason = f"{file.format} files cannot be read when compressed with {file.compression}"
+        raise InputError(reason, position=file.name)
     if not file.part.is_whole and file.part.unit != file.unit:
         raise InputError(f"{file.name} cannot be read in {file.part.unit}")
     if change := _change(file.part.version, file.version):

@@ -36,22 +36,16 @@ class JsonParser:
     def entity(self, text: bytes, vectors: Collection[str]) -> Any:
         """A row: usually an object, of which the members named ``vectors`` may become float64 arrays.
 
-        :raises ValueError: saying what is wrong, and where in the text.
+        Raises as :meth:`value`.
         """
-        if len(text) <= MAX_LINE_BYTES:
-            try:
-                entity = self._entity(text, vectors)
-            except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library says more
-                entity = None
-            if entity is not None:
-                return entity
-        return self.value(text.rstrip(b"\r\n"))
+        try:
+            entity = self._entity(text, vectors) if len(text) <= MAX_LINE_BYTES else None
+        except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library says more
+            entity = None
+        return self.value(text.rstrip(b"\r\n")) if entity is None else entity
 
     def vector(self, text: bytes) -> Any:
-        """A value that should be an array of numbers.
-
-        :raises ValueError: saying what is wrong, and where in the text.
-        """
+        """A value that should be an array of numbers; raises as :meth:`value`."""
         if text.find(b"[", 1) < 0:
             try:
                 document = self._simd.parse(text)
@@ -106,7 +100,7 @@ class JsonParser:
 
 
 def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
-    """Whether ``buffers`` were arrays of numbers only: simdjson flattens lists in a list without a word.
+    """Whether ``buffers`` were arrays of numbers only: simdjson silently flattens lists in a list.
 
     So it must be all the brackets of the text that belong to them and to the entity's other values.
     """
@@ -140,13 +134,12 @@ def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
             try:
                 if len(line) > most:
                     check_count(line, most)
-                entity = parser.entity(line, vectors)
+                row = row_of(position, parser.entity(line, vectors))
             except ValueError as error:
                 file.check(cheaply=True)
-                text = line.rstrip(b"\r\n")
-                yield Row(position, text, RowError(f"not JSON: {reason_of(error)}", position=position))
-            else:
-                yield row_of(position, entity)
+                reason = f"not JSON: {reason_of(error)}"
+                row = Row(position, line.rstrip(b"\r\n"), RowError(reason, position=position))
+            yield row
 
 
 def _lines(file: OpenFile) -> Iterator[tuple[str, bytes]]:
@@ -168,11 +161,9 @@ def _lines(file: OpenFile) -> Iterator[tuple[str, bytes]]:
 
 def _skip_line(stream: Any) -> int:
     """Read to the end of the line, in pieces; how many bytes that took."""
-    skipped = 0
-    while piece := stream.readline(2**20):
+    skipped, piece = 0, b""
+    while not piece.endswith(b"\n") and (piece := stream.readline(2**20)):
         skipped += len(piece)
-        if piece.endswith(b"\n"):
-            break
     return skipped
 
 
@@ -180,11 +171,11 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     """One JSON document, read whole: an array of objects, or one object. An empty file has no rows."""
     text = file.stream.read(MAX_DOCUMENT_BYTES + 1)
     if len(text) > MAX_DOCUMENT_BYTES:
-        raise InputError(
+        reason = (
             f"a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB, which would be read whole into memory: "
-            "write JSON Lines (.jsonl), an object a line, which is streamed",
-            position=file.name,
+            "write JSON Lines (.jsonl), an object a line, which is streamed"
         )
+        raise InputError(reason, position=file.name)
     if not text or text.isspace():
         return
     try:
@@ -196,17 +187,14 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
             if error.msg == "Extra data":
                 hint = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
         raise InputError(f"not JSON: {reason_of(error)}{hint}", position=position) from None
-    if isinstance(document, dict):
-        yield row_of(f"{file.name}[0]", document)
-    elif isinstance(document, list):
-        index = 0
-        file.share = lambda: index / len(document)
-        for index, entity in enumerate(document):
-            yield row_of(f"{file.name}[{index}]", entity)
-    else:
-        raise InputError(
-            f"the document is a {type(document).__name__}, not an array of objects or one object", position=file.name
-        )
+    entities = [document] if isinstance(document, dict) else document
+    if not isinstance(entities, list):
+        reason = f"the document is a {type(document).__name__}, not an array of objects or one object"
+        raise InputError(reason, position=file.name)
+    index = 0
+    file.share = lambda: index / len(entities)
+    for index, entity in enumerate(entities):
+        yield row_of(f"{file.name}[{index}]", entity)
 
 
 def reason_of(error: ValueError) -> str:

@@ -56,10 +56,8 @@ class _Stored(_Readable):
             raise _unavailable(self._path, error) from None
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        try:
+        with storage(self._path):
             return self._file.seek(offset, whence)  # type: ignore[no-any-return]
-        except Exception as error:
-            raise _unavailable(self._path, error) from None
 
     def close(self) -> None:
         super().close()
@@ -72,9 +70,7 @@ class _Streams(_Readable):
     """
 
     def __init__(self, raw: BinaryIO, make: Callable[[], Any], *, padded: bool) -> None:
-        self._raw = raw
-        self._make = make
-        self._padded = padded
+        self._raw, self._make, self._padded = raw, make, padded
         self._decoder: Any = None
 
     def readinto(self, buffer: Any) -> int:

@@ -14,8 +14,14 @@ from typing import Any
 import numpy as np
 import orjson
 
-from airflow_provider_milvus_rest.rows import fields
-from airflow_provider_milvus_rest.rows.fields import SCALARS, check_element, check_length, plain, wrong_type
+from airflow_provider_milvus_rest.rows.fields import (
+    SCALARS,
+    array_field,
+    check_element,
+    check_length,
+    plain,
+    wrong_type,
+)
 from airflow_provider_milvus_rest.text import shown
 
 _MAX_INDEX = 2**32 - 2
@@ -119,7 +125,7 @@ def _listed(value: Any) -> Any:
 def int8_vector(dim: int, value: Any) -> bytes:
     """``dim`` ints from -128 to 127 (Milvus 2.6 and later)."""
     value = _listed(value)
-    text = fields.array("Int8Vector", SCALARS["Int8"], None, value)
+    text = array_field("Int8Vector", SCALARS["Int8"], None, value)
     check_length(len(value), dim, f"Int8Vector({dim})")
     return text
 
@@ -134,11 +140,8 @@ def sparse_vector(value: Any) -> bytes:
     pairs: Any = value.items()
     if value.keys() == {"indices", "values"}:
         indices, values = map(_listed, (value["indices"], value["values"]))
-        if (
-            not isinstance(indices, (list, tuple))
-            or not isinstance(values, (list, tuple))
-            or len(indices) != len(values)
-        ):
+        both = isinstance(indices, (list, tuple)) and isinstance(values, (list, tuple))
+        if not both or len(indices) != len(values):
             raise ValueError("must have 'indices' and 'values' that are lists of one length")
         pairs = zip(indices, values, strict=True)
     weights: dict[int, bytes] = {}
