@@ -178,6 +178,7 @@ NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[exp
         ),
         (1100, NULLS, e.DataRefusedError, "set the connection's field api_version to v2"),
         (1807, "request is rejected by limiter, error: partition not found[partition=p]", e.NotFoundError, "Create it"),
+        (8, "request is rejected by limiter, error: partition not found", e.OverloadedError, "partition not found"),
         (1807, "request is rejected by limiter, error: rate limit exceeded[rate=1]", e.OverloadedError, "rate limit"),
     ],
 )
@@ -424,6 +425,13 @@ def test_only_an_upsert_blames_the_rows(server: ScriptedServer, client: MilvusRe
         server.script(path, Reply({"code": 1100, "message": "wrong row"}))
         with client_of(server.url, extra={"api_version": api_version}) as other, pytest.raises(e.DataRefusedError):
             other.upsert(ONE, [1])
+
+
+def test_only_v2_writes_into_partitions(server: ScriptedServer, client: MilvusRestClient) -> None:
+    with pytest.raises(e.InputError, match="partition_name is 'p', but REST v1 writes into the default partition"):
+        client.check_partition("p")
+    with client_of(server.url, extra={"api_version": "v2"}) as other:
+        other.check_partition("p")
 
 
 def test_what_v2_says_of_a_collection(server: ScriptedServer) -> None:

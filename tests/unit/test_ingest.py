@@ -80,6 +80,7 @@ def test_a_batch_is_filled_to_the_last_byte() -> None:
         for key, room in enumerate([True, True, False]):
             row = Pending(key, b"text", "")
             assert batch.has_room(row) is room
+            assert not (key and batch.has_room(Pending(key, b"texts", "")))
             batch.add(row)
         batch.take()
 
