@@ -46,9 +46,6 @@ class MilvusRestError(Exception):
         return super().__str__() + (f" [{', '.join(where)}]" if where else "")
 
 
-# -- before anything is sent
-
-
 class ConnectionSettingsError(MilvusRestError, ValueError):
     """A field of the Airflow connection has a value that cannot be used."""
 
@@ -106,9 +103,6 @@ class UnsupportedCollectionError(MilvusRestError):
     """The collection cannot be written with upsert, whatever the rows are (autoID)."""
 
 
-# -- the way to the server
-
-
 class ConnectError(MilvusRestError, retryable=True):
     """There is no connection, or it broke or timed out. A write may have been applied."""
 
@@ -123,9 +117,6 @@ class UnexpectedAnswerError(MilvusRestError, retryable=True):
 
 class StoppedError(MilvusRestError, retryable=True):
     """The task was stopped before everything was sent. A retry sends the rest, or all of it again."""
-
-
-# -- what the server said
 
 
 class NotAuthenticatedError(MilvusRestError):

@@ -72,15 +72,11 @@ class MilvusRestHook(BaseHook):
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import StringField
 
-        return {
-            name: StringField(
-                field["label"],
-                description=field["description"],
-                default=str(field["schema"].get("default", "")),
-                widget=BS3TextFieldWidget(),
-            )
-            for name, field in CONN_FIELDS.items()
-        }
+        widgets = {}
+        for name, field in CONN_FIELDS.items():
+            texts = {"description": field["description"], "default": str(field["schema"].get("default", ""))}
+            widgets[name] = StringField(field["label"], widget=BS3TextFieldWidget(), **texts)
+        return widgets
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -101,10 +97,9 @@ class MilvusRestHook(BaseHook):
             except ConnectionSettingsError as error:
                 raise ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
             if unknown:
-                known = ", ".join(sorted(EXTRAS))
-                names = ", ".join(unknown)
+                names, known = ", ".join(unknown), ", ".join(sorted(EXTRAS))
                 self.log.warning(
-                    "Connection %r: unknown extra fields: %s. Known: %s", self.milvus_rest_conn_id, names, known
+                    "Connection %r has unknown extras: %s. Known: %s", self.milvus_rest_conn_id, names, known
                 )
             self._client = MilvusRestClient(settings)
         return self._client
@@ -149,12 +144,8 @@ class MilvusRestHook(BaseHook):
             encoded.append(text)
         if not encoded:
             return UpsertResult(upsert_count=0, upsert_ids=[])
-        request = UpsertRequest(
-            collection_name=schema.name,
-            db_name=schema.db_name,
-            partition_name=partition_name,
-            data=encoded[0] if single else encoded,
-        )
+        where = {"collection_name": schema.name, "db_name": schema.db_name, "partition_name": partition_name}
+        request = UpsertRequest(**where, data=encoded[0] if single else encoded)
         try:
             return self.get_conn().upsert(request, list(seen))
         except (DataRefusedError, NotFoundError):
@@ -213,7 +204,7 @@ class MilvusRestHook(BaseHook):
                 target = (client.settings.base_url, client.settings.api_version, partition_name)
                 checkpoint.bind(*target, schema.model_dump(mode="json"), dict(field_map or {}))
             progress = Progress(report, source.share, partial(self.log.info, "Collection %s: %s", schema.name))
-            run = Ingest(client, schema, options, report, retry, progress=progress, checkpoint=checkpoint)
+            run = Ingest(client, schema, options, report, retry, progress, checkpoint)
             try:
                 run.run(source)
                 report.check()
