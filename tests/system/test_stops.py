@@ -97,7 +97,7 @@ def test_killed_at_half_way(
         print(f"\nkilled with SIGKILL: the retry sent {sent} of {ROWS} rows")
     assert outputs["read_count"] == outputs["upsert_count"] == ROWS
     assert 0 < sent < 0.6 * ROWS
-    assert f"Resuming after {outputs['resumed_count']:,} rows stored by the earlier try" in task.log(2)
+    assert f"Resuming after {outputs['resumed_count']:,} rows stored by an earlier try" in task.log(2)
     assert read_back(os.environ["TEST_COLLECTION"]) == {key: entity(key) for key in range(ROWS)}
 
 
