@@ -428,7 +428,7 @@ def test_only_an_upsert_blames_the_rows(server: ScriptedServer, client: MilvusRe
 
 
 def test_only_v2_writes_into_partitions(server: ScriptedServer, client: MilvusRestClient) -> None:
-    with pytest.raises(e.InputError, match="partition_name is 'p', but REST v1 writes into the default partition"):
+    with pytest.raises(e.InputError, match="partition_name is 'p', but REST v1 writes only into the default partition"):
         client.check_partition("p")
     with client_of(server.url, extra={"api_version": "v2"}) as other:
         other.check_partition("p")
