@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY
@@ -34,6 +35,10 @@ from pymilvus import DataType, MilvusClient  # noqa: E402
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook  # noqa: E402
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress  # noqa: E402
 from tests.servers import ScriptedServer  # noqa: E402
+
+# How long an example takes on a busy machine says nothing about it.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
 
