@@ -1,7 +1,5 @@
 """HTTP to one server: bytes out and bytes back, or the error that fits. What Milvus says in them is not known here."""
 
-from __future__ import annotations
-
 import http.client
 import io
 import os
@@ -31,26 +29,26 @@ MAX_ANSWER_BYTES = 64 * 2**20
 """Of an answer's text. Milvus answers these calls with some kilobytes."""
 _CHUNK_BYTES = 16_384
 """Read at once: compressed data unpacks to at most a thousand times as much."""
+_STEP_BYTES = 65_536
+"""Sent at once: an SSLSocket's timeout covers all that it gets at once."""
 
 _PROXY = "The proxy that HTTP_PROXY or HTTPS_PROXY names"
 PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
-_BAD_PROXY = f"{_PROXY} is not a URL with a host and a port from 1 to 65535."
-_BAD_HOST = "field 'host' is not a host name or address: {where}"
 _CANNOT_USE = "Cannot use {where}: {reason}. "
-_CLIENT_CERT = _CANNOT_USE + "The server asks for a client certificate: set fields 'client_cert' and 'client_key'."
 _READ_TIMEOUT = "{settings.read_timeout:g} s (connection field 'read_timeout')."
 
-_FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | str, str]] = {
+_FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | tuple[type[Exception], ...] | str, str]] = {
     e.ConnectionSettingsError: {
         requests.exceptions.InvalidSchema: f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.",
-        requests.exceptions.InvalidProxyURL: _BAD_PROXY,
-        urllib3.exceptions.LocationValueError: _BAD_PROXY,
-        requests.exceptions.InvalidURL: _BAD_HOST,
-        UnicodeError: _BAD_HOST,
+        (
+            requests.exceptions.InvalidProxyURL,
+            urllib3.exceptions.LocationValueError,
+        ): f"{_PROXY} is not a URL with a host and a port from 1 to 65535.",
+        (requests.exceptions.InvalidURL, UnicodeError): "field 'host' is not a host name or address: {where}",
         "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the file of the authority that "
         "signed the server's certificate, and the host to a name that is in the certificate.",
-        "BAD_CERTIFICATE": _CLIENT_CERT,
-        "CERTIFICATE_REQUIRED": _CLIENT_CERT,
+        "BAD_CERTIFICATE|CERTIFICATE_REQUIRED": _CANNOT_USE + "The server asks for a client certificate: set fields "
+        "'client_cert' and 'client_key'.",
         "WRONG_VERSION_NUMBER": _CANNOT_USE + "This port does not use TLS: write the connection's host with http://.",
         "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no version of TLS in common.",
         ", not HTTP": _CANNOT_USE + "This port does not use HTTP. With TLS, Milvus serves REST on a port of its own "
@@ -67,7 +65,7 @@ _FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | str, str]] = {
         Exception: "No connection to {where}: {reason}. Is Milvus running there?",
     },
 }
-"""What an error means, the first that fits: its class or the class of the error it wraps, or a part of its text."""
+"""What an error means, the first that fits: its class or the class of the error it wraps, or a pattern of its text."""
 _AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")
 """Once the server has answered in HTTP, these are a broken connection."""
 
@@ -80,8 +78,7 @@ class Transport:
 
     def __init__(self, settings: ConnectionSettings, mask: Callable[[str], str]) -> None:
         self._settings, self._mask = settings, mask
-        self._uses_http = False
-        """Whether the server has answered in HTTP: anything else is a broken connection from then on."""
+        self._uses_http = False  # whether the server has answered in HTTP
         self._open()
 
     def _open(self) -> None:
@@ -103,8 +100,7 @@ class Transport:
             headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}".encode()  # a password may be UTF-8
         self._session.headers.update(headers)
         if settings.client_cert:
-            key = settings.client_key
-            self._session.cert = (str(settings.client_cert), str(key)) if key else str(settings.client_cert)
+            self._session.cert = (str(settings.client_cert), str(settings.client_key or settings.client_cert))
 
     def close(self) -> None:
         """Close this process's connections that are not in use."""
@@ -170,7 +166,9 @@ class Transport:
             (cls, message)
             for cls, faults in _FAULTS.items()
             for seen, message in faults.items()
-            if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
+            if (
+                re.search(seen, reason) if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen)
+            )
             and not (self._uses_http and seen in _AT_FIRST)
         )
         found = cls(message.format(where=where, reason=reason, settings=settings))
@@ -262,7 +260,6 @@ class _Connection(HTTPConnection):
     """Uses the connect timeout while it connects, and the read timeout for each step of sending and reading."""
 
     response_class = _Answer
-    step: int | None = None  # how many bytes the socket gets at once; None for all
 
     def __init__(self, *arguments: Any, adapter: _Adapter, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -287,14 +284,14 @@ class _Connection(HTTPConnection):
         left = memoryview(data)
         try:
             while left:
-                left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout covers all of it
+                left = left[self.sock.send(left[:_STEP_BYTES]) :]  # not sendall, whose timeout covers all of it
         except (ssl.SSLError, ConnectionResetError) as error:
             # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    step = 65_536  # an SSLSocket's timeout covers all that it gets at once
+    pass
 
 
 _CONNECTIONS: dict[Any, type[_Connection]] = {HTTPConnection: _Connection, HTTPSConnection: _SecureConnection}
