@@ -16,15 +16,12 @@ from airflow_provider_milvus_rest.rest.dialects import DIALECTS, Call
 from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import Answer, UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from airflow_provider_milvus_rest.rest.transport import PROXY_ASKS, Transport
+from airflow_provider_milvus_rest.rest.transport import Transport
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.text import excerpt
 
-KEYS_PER_CALL = 20
-"""How many keys :meth:`MilvusRestClient.stored_keys` asks for at once."""
-_UNREADABLE_KEY = -(2**63)
-"""Milvus reads a filter's digits without their sign, and these are out of its range then: the whole call fails."""
-_NAMES = TypeAdapter(list[str])
+KEYS_PER_CALL = 20  # how many keys stored_keys asks for at once
+_UNREADABLE_KEY = -(2**63)  # Milvus reads a filter's digits without their sign: out of range, and the whole call fails
 _T = TypeVar("_T")
 
 
@@ -38,7 +35,9 @@ class MilvusRestClient:
         self.settings = settings
         self._dialect = DIALECTS[settings.api_version]
         self._is_milvus = False  # whether Milvus has answered
-        self._mask = Masking(settings.token.get_secret_value() if settings.token else None)
+        mask = Masking(settings.token.get_secret_value() if settings.token else None)
+        # One line of what the server sent, without the token.
+        self._excerpt: Callable[[str], str] = lambda text: excerpt(mask(text))
         self._transport = Transport(settings, self._excerpt)
 
     def __enter__(self) -> "MilvusRestClient":
@@ -75,11 +74,13 @@ class MilvusRestClient:
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """The fields of a collection or of an alias."""
         read = partial(self._dialect.read_schema, collection_name=collection_name, db_name=db_name)
-        return self._call(self._dialect.describe(collection_name, db_name), "fields of a collection", read)
+        call = self._dialect.ask(self._dialect.describe_path, db_name, collection_name)
+        return self._call(call, "fields of a collection", read)
 
     def list_collections(self, db_name: str | None = None) -> list[str]:
         """The names of a database's collections."""
-        return self._call(self._dialect.list_collections(db_name), "list of names", _NAMES.validate_python)
+        call = self._dialect.ask(self._dialect.list_path, db_name)
+        return self._call(call, "list of names", TypeAdapter(list[str]).validate_python)
 
     def stored_keys(self, schema: CollectionSchema, keys: Sequence[Key], partition_name: str | None = None) -> set[Key]:
         """Which of these primary keys a collection holds, as far as the server's consistency level shows.
@@ -118,9 +119,7 @@ class MilvusRestClient:
         answer, rest = _first_json(text)
         cls, code, remedy = codes.class_of_status(status), None, None
         self._is_milvus = self._is_milvus or answer is not None
-        if status == 407:
-            cls, message = e.ConnectionSettingsError, PROXY_ASKS
-        elif answer is None and status == 400 and "HTTPS" in text:
+        if answer is None and status == 400 and "HTTPS" in text:
             cls, message = e.ConnectionSettingsError, f"{where} uses TLS: write the connection's host with https://."
         elif answer is None and response.is_redirect:
             location = self._excerpt(response.headers["Location"])
@@ -146,15 +145,10 @@ class MilvusRestClient:
             if cls is e.UnexpectedAnswerError:
                 message = f"Milvus reported success, but the response has no data: {self._excerpt(text)}."
         remedy = remedy or codes.REMEDIES.get(cls)
-        retry_after = _retry_after(response.headers.get("Retry-After", ""))
-        message = f"{message} {remedy}" if remedy else message
-        error = cls(message, code=code, http_status=status, retry_after=retry_after)
+        error = cls(f"{message} {remedy}" if remedy else message, code=code, http_status=status)
+        error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
         error.timed_out = status in (408, 504) or code == 10001
         raise error
-
-    def _excerpt(self, text: str) -> str:
-        """What the server sent, shortened to one line and without the token."""
-        return excerpt(self._mask(text))
 
 
 def _acknowledged(data: Any, sent: list[Key]) -> UpsertResult:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
 
@@ -37,7 +39,7 @@ class Dialect:
     def upsert(self, request: UpsertRequest) -> Call:
         """The call that upserts."""
         names = _names(request.collection_name, request.db_name, request.partition_name)
-        head = _json(names)[:-1] + b', "data": '
+        head = orjson.dumps(names)[:-1] + b',"data":'
         if isinstance(request.data, bytes) and not self.one_row_in_list:
             body = head + request.data + b"}"
         else:
@@ -47,16 +49,10 @@ class Dialect:
             body = b",".join(rows)  # joined once: they are megabytes
         return Call("POST", f"{self.rows_path}/upsert", body=body, has_rows=True)
 
-    def describe(self, collection_name: str, db_name: str | None) -> Call:
-        """The call that describes a collection."""
-        return self._ask(self.describe_path, _names(collection_name, db_name))
-
-    def list_collections(self, db_name: str | None) -> Call:
-        """The call that lists a database's collections."""
-        return self._ask(self.list_path, _names(None, db_name))
-
-    def _ask(self, path: str, names: dict[str, str]) -> Call:
-        return Call("GET", path, params=names) if self.uses_get else Call("POST", path, body=_json(names))
+    def ask(self, path: str, db_name: str | None, collection_name: str | None = None) -> Call:
+        """The call that describes a collection, or lists a database's collections."""
+        names = _names(collection_name, db_name)
+        return Call("GET", path, params=names) if self.uses_get else Call("POST", path, body=orjson.dumps(names))
 
     def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
         """The call that returns those of ``keys`` that are stored: ``get`` for Int64, ``query`` for VarChar.
@@ -71,9 +67,9 @@ class Dialect:
         if partition_name:
             body["partitionNames"] = [partition_name]
         if schema.key_type is int:
-            return Call("POST", f"{self.rows_path}/get", body=_json(body | {"id": keys}))
+            return Call("POST", f"{self.rows_path}/get", body=orjson.dumps(body | {"id": keys}))
         keys_in = f"{name} in {json.dumps(keys, ensure_ascii=False)}"
-        return Call("POST", f"{self.rows_path}/query", body=_json(body | {"filter": keys_in}))
+        return Call("POST", f"{self.rows_path}/query", body=orjson.dumps(body | {"filter": keys_in}))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         """The schema in the ``data`` of a describe answer. Raises Python's own errors where it cannot be read."""
@@ -142,7 +138,3 @@ def _names(collection_name: str | None, db_name: str | None, partition_name: str
     """Without those that are not set: an empty ``dbName`` is an error (code 800), not the default database."""
     names = {"collectionName": collection_name, "dbName": db_name, "partitionName": partition_name}
     return {name: value for name, value in names.items() if value}
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()

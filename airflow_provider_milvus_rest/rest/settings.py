@@ -13,10 +13,8 @@ from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 
 DEFAULT_PORT = 19530
 _PORT_OF_SCHEME = {"http": DEFAULT_PORT, "https": 443}
-_MAX_PATH_CHARS = 150
-"""Of a path that an error may show: a private key that was pasted instead is longer."""
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-"""At most a day: neither Milvus nor Python can wait for any number of them."""
+_MAX_PATH_CHARS = 150  # of a path that an error may show: a private key that was pasted instead is longer
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # neither Milvus nor Python can wait for any number of them
 
 
 class ConnectionSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
