@@ -117,7 +117,7 @@ class MilvusRestClient:
         """The answer, if it reports success and nothing contradicts it."""
         status, where = response.status_code, self.settings.base_url
         answer, rest = _first_json(text)
-        cls, code, remedy = codes.class_of_status(status), None, None
+        cls, code, remedy = codes.class_of_answer(status), None, None
         self._is_milvus = self._is_milvus or answer is not None
         if answer is None and status == 400 and "HTTPS" in text:
             cls, message = e.ConnectionSettingsError, f"{where} uses TLS: write the connection's host with https://."

@@ -68,19 +68,13 @@ _STATUSES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
 _CLASS_OF_STATUS = {status: cls for cls, statuses in _STATUSES.items() for status in statuses}
 
 
-def class_of_status(status: int) -> type[e.MilvusRestError]:
-    """The exception for an HTTP status whose body has no telling ``code``."""
-    if status < 300:
-        return e.UnexpectedAnswerError
-    return _CLASS_OF_STATUS.get(status) or (e.RequestRefusedError if status < 500 else e.ServerError)
-
-
-def class_of_answer(status: int, code: int | None) -> type[e.MilvusRestError]:
+def class_of_answer(status: int, code: int | None = None) -> type[e.MilvusRestError]:
     """The body's ``code`` decides if it says anything: 5, 65535, unknown ones and a copy of the status do not."""
-    by_status = class_of_status(status)
-    if code is None or (code == status and status >= 300):
-        return by_status
-    return _CLASS_OF_CODE.get(code) or (by_status if status >= 300 else e.ServerError)
+    if code in _CLASS_OF_CODE and not (code == status and status >= 300):
+        return _CLASS_OF_CODE[code]
+    if status < 300:
+        return e.UnexpectedAnswerError if code is None else e.ServerError
+    return _CLASS_OF_STATUS.get(status) or (e.RequestRefusedError if status < 500 else e.ServerError)
 
 
 def told_by_message(code: int, message: str) -> tuple[type[e.MilvusRestError], str | None] | None:

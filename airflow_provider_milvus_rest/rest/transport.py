@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import ssl
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -175,12 +174,9 @@ class Transport:
 
 def _innermost(error: BaseException) -> BaseException:
     """The error that requests and urllib3 have wrapped, each in its own way."""
-    wrapped: Any = error
-    while wrapped:
-        error = wrapped
-        inner = (getattr(error, "reason", None), *reversed(error.args))
-        wrapped = next((one for one in inner if isinstance(one, BaseException)), None)
-    return error
+    wrapped = (getattr(error, "reason", None), *reversed(error.args))
+    inner = next((one for one in wrapped if isinstance(one, BaseException)), None)
+    return _innermost(inner) if inner else error
 
 
 class _Adapter(HTTPAdapter):
@@ -188,8 +184,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self.sockets: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         super().__init__(pool_maxsize=MAX_CONCURRENCY)
 
     def get_connection_with_tls_context(self, *arguments: Any, **keywords: Any) -> Any:
@@ -198,14 +193,9 @@ class _Adapter(HTTPAdapter):
             pool.ConnectionCls = partial(own, adapter=self)
         return pool
 
-    def opened(self, sock: Any) -> None:
-        with self._lock:
-            self._sockets.add(sock)
-
     def abort(self) -> None:
-        with self._lock:
-            sockets = list(self._sockets)
-        for sock in sockets:
+        sockets = [reference() for reference in self.sockets.valuerefs()]  # copied in one step: other threads add some
+        for sock in filter(None, sockets):
             with suppress(OSError):
                 # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
                 socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
@@ -250,7 +240,7 @@ class _Connection(HTTPConnection):
             raise urllib3.exceptions.ConnectTimeoutError(self, "timed out") from error
         self.timeout = self._adapter.settings.read_timeout
         self.sock.settimeout(self.timeout)
-        self._adapter.opened(self.sock)
+        self._adapter.sockets[id(self.sock)] = self.sock
 
     def response_class(self, sock: socket.socket, **keywords: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         response = http.client.HTTPResponse(sock, **keywords)
