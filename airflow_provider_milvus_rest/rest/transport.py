@@ -78,7 +78,7 @@ class Transport:
 
     def _open(self) -> None:
         settings, self._pid = self._settings, os.getpid()
-        self._adapter = _Adapter(settings)
+        self._adapter = _Adapter(settings.read_timeout)
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
@@ -123,7 +123,7 @@ class Transport:
                 settings.base_url + call.path,
                 params=call.params,
                 data=call.body,
-                timeout=settings.read_timeout,
+                timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
                 stream=True,
                 # Given per request, because requests lets REQUESTS_CA_BUNDLE override a session's setting.
@@ -182,8 +182,8 @@ def _innermost(error: BaseException) -> BaseException:
 class _Adapter(HTTPAdapter):
     """Makes connections as below, and knows their sockets: urllib3 cannot close those that are in use."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
-        self.settings = settings
+    def __init__(self, read_timeout: float) -> None:
+        self.read_timeout = read_timeout
         self.sockets: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         super().__init__(pool_maxsize=MAX_CONCURRENCY)
 
@@ -233,14 +233,17 @@ class _Connection(HTTPConnection):
         self._adapter = adapter
 
     def connect(self) -> None:
-        self.timeout = self._adapter.settings.connect_timeout
         try:
             super().connect()
         except TimeoutError as error:  # of the TLS handshake, or of a proxy
             raise urllib3.exceptions.ConnectTimeoutError(self, "timed out") from error
-        self.timeout = self._adapter.settings.read_timeout
-        self.sock.settimeout(self.timeout)
+        self.sock.settimeout(self._adapter.read_timeout)
         self._adapter.sockets[id(self.sock)] = self.sock
+
+    def request(self, *arguments: Any, **keywords: Any) -> None:
+        if self.sock is not None:
+            self.timeout = self._adapter.read_timeout
+        super().request(*arguments, **keywords)
 
     def response_class(self, sock: socket.socket, **keywords: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         response = http.client.HTTPResponse(sock, **keywords)
