@@ -105,9 +105,12 @@ class Transport:
             self._session.close()
 
     def abort(self) -> None:
-        """Cut all connections of this process."""
-        if self._pid == os.getpid():
-            self._adapter.abort()
+        """Cut all connections of this process. urllib3 cannot close those that are in use."""
+        references = self._adapter.sockets.valuerefs() if self._pid == os.getpid() else []
+        for sock in filter(None, [reference() for reference in references]):
+            with suppress(OSError):
+                # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
+                socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
     def send(self, call: Call) -> tuple[requests.Response, str]:
         """The answer, and its text.
@@ -180,7 +183,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections as below, and knows their sockets: urllib3 cannot close those that are in use."""
+    """Makes connections as below, and knows their sockets by id: a dict's references are copied in one step."""
 
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
@@ -192,13 +195,6 @@ class _Adapter(HTTPAdapter):
         if own := _CONNECTIONS.get(pool.ConnectionCls):
             pool.ConnectionCls = partial(own, adapter=self)
         return pool
-
-    def abort(self) -> None:
-        sockets = [reference() for reference in self.sockets.valuerefs()]  # copied in one step: other threads add some
-        for sock in filter(None, sockets):
-            with suppress(OSError):
-                # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
-                socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
 
 class _Limited(io.RawIOBase):
