@@ -1,0 +1,103 @@
+"""``convert``: values that a field does not take as they are, made into ones that it takes, as the user declared it."""
+
+import base64
+import datetime
+import decimal
+import inspect
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from airflow_provider_milvus_rest.text import excerpt
+
+Convert = Mapping[str, str | Callable[[Any], Any]]
+"""By field: one of :data:`NAMED`, or a function of one value."""
+
+
+def call(function: Callable[[Any], Any], value: Any) -> Any:
+    """What a user's function makes of a value.
+
+    :raises ValueError: it has raised something.
+    """
+    try:
+        return function(value)
+    except Exception as error:  # a user's function may raise anything
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ValueError(f"cannot be converted: {kind}{excerpt(str(error))}") from None
+
+
+def _iso(value: Any) -> str:
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, np.datetime64) and not np.isnat(value):
+        return str(value)
+    return _text(value, "a date or time")
+
+
+def _epoch_ms(value: Any) -> int:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, datetime.datetime):
+        raise ValueError(f"must be a datetime with a time zone, or an int, not {type(value).__name__}")
+    if value.tzinfo is None:
+        raise ValueError("is a time without a time zone")
+    since: Any = value - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    milliseconds, rest = divmod(since, datetime.timedelta(milliseconds=1))
+    if rest or getattr(value, "nanosecond", 0):  # pandas' Timestamp has some
+        raise ValueError("has a fraction of a millisecond")
+    return int(milliseconds)
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, decimal.Decimal, np.integer, np.floating)):
+        raise ValueError(f"must be a number, not {type(value).__name__}")
+    return float(value)
+
+
+def _str(value: Any) -> str:
+    if isinstance(value, (int, float, decimal.Decimal, uuid.UUID, np.number)) and not isinstance(value, bool):
+        return str(value)
+    return _text(value, "a number or a UUID")
+
+
+def _uuid(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)) and len(value) == 16:
+        return str(uuid.UUID(bytes=bytes(value)))
+    return str(value) if isinstance(value, uuid.UUID) else _text(value, "a UUID or its 16 bytes")
+
+
+def _base64(value: Any) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else _text(value, "bytes")
+
+
+def _text(value: Any, expected: str) -> str:
+    """A text, which was converted before."""
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"must be {expected}, or a text, not {type(value).__name__}")
+
+
+NAMED: dict[str, Callable[[Any], Any]] = {
+    "iso": _iso,
+    "epoch_ms": _epoch_ms,
+    "str": _str,
+    "float": _float,
+    "uuid": _uuid,
+    "base64": _base64,
+}
+"""The conversions that ``convert`` knows by name. Each returns what it has made before as it is."""
+
+
+def described(convert: Convert | None) -> dict[str, Any] | None:
+    """Conversions as JSON, a function by its name and source; None if that does not tell what it does."""
+    found: dict[str, Any] = {}
+    for field, how in (convert or {}).items():
+        try:
+            found[field] = how if isinstance(how, str) else [how.__module__, how.__qualname__, inspect.getsource(how)]
+        except (AttributeError, OSError, TypeError):  # a builtin, a partial, a prompt's function
+            return None
+        if getattr(how, "__closure__", None):
+            return None
+    return found

@@ -1,0 +1,275 @@
+"""What becomes of a row before it is checked: ``field_map``, ``convert`` and ``key_from``, as the user declared them.
+
+A name of the source is a key of the row or a path into it: ``metadata.tags.0`` goes into the object ``metadata``, its
+list ``tags``, and that list's first element. A key that is spelled like the path comes first.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from airflow_provider_milvus_rest.rows.source import EACH, Row
+from airflow_provider_milvus_rest.text import excerpt, name_of, shown
+
+FieldMap = Mapping[str, str | None]
+"""From a source's names to the collection's fields; None for what is to be left out."""
+KEY_CHARS = 32
+SPREAD = "*"
+"""In ``field_map``, as a field: an object's members take its place. As a name: all that are not named."""
+_MISSING: Any = object()
+_Path = tuple[str, ...]
+
+
+def key_of(*values: int | str) -> str:
+    """The primary key that ``key_from`` makes of these values: 32 hexadecimal digits.
+
+    They are the BLAKE2b hash (128 bits) of the values as a JSON list in UTF-8 without spaces, so that they are the same
+    in all processes and on all machines, and ``("a_b", "c")`` has another key than ``("a", "b_c")``.
+
+    :raises ValueError: a value is neither a str nor an int of at most 64 bits.
+    """
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            raise ValueError(f"only strings and integers make a key, not {type(value).__name__} {shown(value)}")
+    try:
+        return hashlib.blake2b(orjson.dumps(values), digest_size=KEY_CHARS // 2).hexdigest()
+    except TypeError as error:
+        raise ValueError(f"{shown(values)} make no key: {error}") from None
+
+
+def find(row: Any, name: str) -> Any:
+    """The value at a key or path of a row.
+
+    :raises KeyError: there is none.
+    """
+    found = row[name] if isinstance(row, Mapping) and name in row else _follow(row, tuple(name.split(".")))
+    if found is _MISSING:
+        raise KeyError(name)
+    return found
+
+
+class Shape:
+    """Shapes rows. Called with one, it returns the collection's fields and the dynamic ones by name, in a new dict."""
+
+    def __init__(
+        self,
+        schema: CollectionSchema,
+        field_map: FieldMap | None = None,
+        key_from: Sequence[str] | None = None,
+        convert: Convert | None = None,
+    ) -> None:
+        self._fields, self._key = schema.fields_, schema.primary_key.name
+        self._key_from = tuple(key_from or ())
+        self._rest = SPREAD not in (field_map or {})
+        self._map = {name: field for name, field in (field_map or {}).items() if name != SPREAD}
+        self._sources = {field: name for name, field in self._map.items() if field not in (None, SPREAD)}
+        # The longest first: what a path takes is not in the object any more that a shorter one takes.
+        paths = sorted((name for name in self._map if "." in name), key=lambda name: -name.count("."))
+        self._paths = [(name, tuple(name.split(".")), self._keeps(name)) for name in paths]
+        self._convert = {
+            field: NAMED[how] if isinstance(how, str) else functools.partial(call, how)
+            for field, how in (convert or {}).items()
+        }
+        self._called = {field for field, how in (convert or {}).items() if not isinstance(how, str)}
+        self.targets = list(self._sources)
+        self.renames_only = not (paths or SPREAD in self._map.values() or key_from or convert)
+        """Whether :meth:`names` gives a row back, but for what is left out."""
+        self.is_trivial = self.renames_only and not field_map
+
+    def source(self, field: str) -> str:
+        """The name that the source has for a field."""
+        return self._sources.get(field, field)
+
+    def names(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields by the names that the source has for them."""
+        return {self._sources.get(field, field): value for field, value in fields.items()}
+
+    def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
+        """What the source has, as far as the names tell: fields by their keys or paths, and None for what is no field.
+
+        Values for a function of ``convert`` are not in it: they are read as the format has them.
+        """
+        columns: dict[str, FieldSchema | None] = {name: None for name, field in self._map.items() if field is None}
+        for field in self._fields:
+            if field.name in self._called:
+                continue
+            spread = [f"{name}.{field.name}" for name, its in self._map.items() if its == SPREAD]
+            named = field.name in self._sources or (self._rest and field.name not in self._map)
+            columns |= dict.fromkeys([self.source(field.name)] * named + spread, field)
+        if not self.renames_only:
+            columns |= {
+                name.partition(".")[0]: None for name in self._map if columns.get(name.partition(".")[0]) is None
+            }
+        if rows_path:
+            each = [f"{rows_path}{way}.{name}" for way in ("", f".{EACH}") for name in columns]
+            columns = dict(zip(each, [*columns.values()] * 2, strict=True)) | {rows_path.partition(".")[0]: None}
+        return columns
+
+    def _keeps(self, name: str) -> bool:
+        """Whether something is made of the object that a path goes into, so that the path has to move its value."""
+        ends = [index for index, char in enumerate(name) if char == "."]
+        kept = [self._map[name[:end]] is not None for end in reversed(ends) if name[:end] in self._map]
+        return kept[0] if kept else self._rest
+
+    def __call__(self, row: Mapping[Any, Any], position: str | None = None) -> dict[Any, Any]:
+        """The fields of a row.
+
+        :raises RowError: two values are meant for one field, or one cannot be converted, or makes no key.
+        """
+        field: Any = None
+        try:
+            fields = self._mapped(row)
+            for field, convert in self._convert.items():
+                if fields.get(field) is not None:
+                    fields[field] = convert(fields[field])
+            if self._key_from:
+                field = self._key
+                self._make_key(row, fields)
+        except RowError as error:
+            raise RowError(error.reason, position=position, field=error.field) from None
+        except ValueError as error:
+            raise RowError(str(error), position=position, field=field) from None
+        return fields
+
+    def _mapped(self, row: Mapping[Any, Any]) -> dict[Any, Any]:
+        fields: dict[Any, Any] = {}
+        for name, path, keeps in self._paths:
+            if name not in row and (value := _follow(row, path)) is not _MISSING:
+                self._put(fields, name, value, self._map[name])
+                if keeps:
+                    row = _without(row, path)
+        for name, value in row.items():
+            field = self._map.get(name, name if self._rest else None)
+            if field in fields or field == SPREAD:
+                self._put(fields, name, value, field)
+            elif field is not None:
+                fields[field] = value
+        return fields
+
+    def _put(self, fields: dict[Any, Any], name: Any, value: Any, field: Any) -> None:
+        """Put a value where ``field_map`` says.
+
+        :raises RowError: another one is there, or it has no members that could take its place.
+        """
+        if field == SPREAD and name in self._map:
+            if not isinstance(value, Mapping) and value is not None:
+                raise RowError(
+                    f"must be an object, whose members can take its place, not {type(value).__name__}", field=name
+                )
+            members = {member: (f"{name}.{name_of(member)}", inner) for member, inner in (value or {}).items()}
+        else:
+            members = {} if field is None else {field: (name, value)}
+        for member, (source, inner) in members.items():
+            if member in fields:
+                others = [other for other, its in self._map.items() if its == member and other != name]
+                raise RowError(f"comes twice: also as {(others or [source])[0]!r}, by field_map", field=name_of(member))
+            fields[member] = inner
+
+    def _make_key(self, row: Mapping[Any, Any], fields: dict[Any, Any]) -> None:
+        values, no = [], "cannot be made by key_from:"
+        for name in self._key_from:
+            try:
+                value = find(row, name)
+            except KeyError:
+                raise ValueError(f"{no} the row has no {name!r}") from None
+            values.append(value.item() if isinstance(value, np.integer) else value)
+            if value is None:
+                raise ValueError(f"{no} {name!r} is null")
+        try:
+            key = key_of(*values)
+        except ValueError as error:
+            raise ValueError(f"{no} {error}") from None
+        if fields.setdefault(self._key, key) != key:
+            raise ValueError(f"is {shown(fields[self._key])}, but key_from makes another key of this row ({key})")
+
+
+def unfold(rows: Iterable[Row], path: str | None) -> Iterator[Row]:
+    """The rows that are in documents at ``rows_path``: a list of them, or one object."""
+    for row in rows:
+        if path is None or row.error or (row.was and re.search(rf"\.{re.escape(path)}(\[\d+\])?$", row.was)):
+            yield row
+            continue
+        position = f"{row.position}.{path}"
+        try:
+            found = find(row.entity, path)
+        except KeyError:
+            has = ", ".join(map(name_of, row.entity)) if isinstance(row.entity, Mapping) else type(row.entity).__name__
+            reason = f"has no {path!r}, where the rows should be (rows_path); it has {excerpt(has) or 'nothing'}"
+        else:
+            if isinstance(found, Mapping):
+                yield Row(position, found)
+                continue
+            if isinstance(found, (list, tuple)):
+                for index, entity in enumerate(found):
+                    yield Row(f"{position}[{index}]", entity)
+                continue
+            reason = f"has {type(found).__name__} at {path!r} (rows_path), not a list of rows or one row"
+        yield Row(row.position, row.entity, RowError(reason, position=row.position))
+
+
+def _follow(value: Any, path: _Path) -> Any:
+    for name in path:
+        if isinstance(value, Mapping):
+            value = value.get(name, _MISSING)
+        elif isinstance(value, (list, tuple)) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return _MISSING
+    return value
+
+
+def _without(value: Any, path: _Path) -> Any:
+    """A copy, as far as it changes, without the member that a path ends in. An element of a list stays."""
+    name, *rest = path
+    if isinstance(value, Mapping):
+        copy: Any = dict(value)
+        if rest:
+            copy[name] = _without(value[name], tuple(rest))
+        else:
+            del copy[name]
+    else:
+        copy = list(value)
+        if rest:
+            copy[int(name)] = _without(value[int(name)], tuple(rest))
+    return copy
+
+
+def check(rows_path: Any, field_map: Any, key_from: Any, convert: Any) -> None:
+    """Refuse what cannot be meant, whatever the collection is.
+
+    :raises InputError: naming the parameter.
+    """
+    if field_map is not None and not isinstance(field_map, Mapping):
+        raise InputError(f"field_map must be a dict of names, not {type(field_map).__name__}")
+    seen: dict[str, str] = {}
+    for name, field in (field_map or {}).items():
+        if not (_is_name(name) and (field is None or _is_name(field))):
+            raise InputError(f"field_map: {shown(name)}: {shown(field)} must be a name and a field's name or None")
+        if name == SPREAD and field is not None:
+            raise InputError(f"field_map: {SPREAD!r} stands for all that is not named, and can only be None")
+        if field in seen:
+            raise InputError(f"field_map: both {seen[field]!r} and {name!r} are mapped to {field!r}")
+        if field not in (None, SPREAD):
+            seen[field] = name
+    if key_from is not None and not (isinstance(key_from, (list, tuple)) and key_from and all(map(_is_name, key_from))):
+        raise InputError(f"key_from must be a list of names or paths, not {shown(key_from)}")
+    if convert is not None and not isinstance(convert, Mapping):
+        raise InputError(f"convert must be a dict of fields and conversions, not {type(convert).__name__}")
+    for field, how in (convert or {}).items():
+        if not _is_name(field) or not (callable(how) or (isinstance(how, str) and how in NAMED)):
+            known = ", ".join(map(repr, NAMED))
+            raise InputError(f"convert: {shown(field)}: {shown(how)} must be one of {known}, or a function")
+    if rows_path is not None and not _is_name(rows_path):
+        raise InputError(f"rows_path must be a name or a path, not {shown(rows_path)}")
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
