@@ -8,8 +8,6 @@ see only the retryable ones.
 No message contains a password, a token or a whole vector; what a server sent is cut to 300 characters.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from airflow_provider_milvus_rest.text import shown

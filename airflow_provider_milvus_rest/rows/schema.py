@@ -1,7 +1,5 @@
 """A collection's fields as far as writing rows needs them."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
