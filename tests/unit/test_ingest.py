@@ -136,7 +136,7 @@ def test_the_sum_holds_wherever_it_fails(
 
 def test_it_reads_no_further_than_an_error_names_rows(server: ScriptedServer) -> None:
     report = IngestReport()
-    with pytest.raises(e.RowsRejectedError, match="10 of the 10 rows read so far are rejected"):
+    with pytest.raises(e.RowsRejectedError, match="10 of 10 rows read so far are rejected"):
         run(server, [entity("spoiled")] * 5000, report)
     assert (report.read_count, report.rejected_count) == (10, 10)
 
@@ -225,14 +225,15 @@ def reject(rejects: Rejects, count: int) -> None:
 @pytest.mark.parametrize(
     ("limit", "count", "says"),
     [
-        (2, 13, "13 of the 20 rows read so far are rejected, of at most 2. They are in PATH.\nNAMED\n… and 3 more"),
-        (2, 10, "10 of the 20 rows read so far are rejected, of at most 2. They are in PATH.\nNAMED"),
-        (None, 11, "11 of the 20 rows read so far are rejected.\nNAMED\n… and 1 more"),
+        (2, 13, "13 of 20 rows read so far are rejected (max_rejects=2). They are in PATH.\nNAMED\n… and 3 more"),
+        (2, 10, "10 of 20 rows read so far are rejected (max_rejects=2). They are in PATH.\nNAMED"),
+        (0, 1, "1 of 20 rows read so far is rejected (max_rejects=0). They are in PATH.\nrow 0"),
+        (None, 11, "11 of 20 rows read so far are rejected.\nNAMED\n… and 1 more"),
     ],
 )
 def test_the_first_ten_rejected_rows_are_named(tmp_path: Path, limit: int | None, count: int, says: str) -> None:
     path = tmp_path / "a" / "b" / "rejects.jsonl"
-    rejects = Rejects(path if limit else None, limit)
+    rejects = Rejects(None if limit is None else path, limit)
     reject(rejects, count)
     named = "\n".join(f"row {number}" for number in range(10))
     assert str(rejects.error(20)) == says.replace("PATH", str(path)).replace("NAMED", named)
