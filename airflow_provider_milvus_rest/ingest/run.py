@@ -1,7 +1,5 @@
 """Rows from a source, checked, in batches, through lanes to the server, into a report."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import queue
@@ -14,12 +12,13 @@ from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import LOOK_UP_SECONDS, Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
-from airflow_provider_milvus_rest.ingest.lanes import Lanes
+from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sent
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
+from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.source import OCTETS, Row, Source, columns_of
@@ -49,7 +48,7 @@ class Ingest:
         self._octets = columns_of(self._encoder.columns, *OCTETS)
         self._rejects = Rejects(options.rejects, options.max_rejects)
         self._batch = Batch(options.batch_size, options.max_request_bytes)
-        self._lanes = Lanes(client, schema, options, retry)
+        self._lanes = Lanes(self._upsert, retry)
         self._deliveries = Deliveries(options, self._lanes, client.settings.read_timeout)
         self._batches = itertools.count()
         self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
@@ -90,7 +89,8 @@ class Ingest:
             self._retry.check()
             self._report.read_count += 1
             self._in_hand += 1
-            self._take(row)
+            if pending := self._check(row):
+                self._put(pending)
             checked_only += self._rejects.failed
             if checked_only and (checked_only >= self._options.batch_size or self._rejects.enough()):
                 return
@@ -113,8 +113,8 @@ class Ingest:
         ask = partial(self._client.stored_keys, self._schema, keys, self._options.partition_name)
         return self._retry.in_thread(ask, LOOK_UP_SECONDS)
 
-    def _take(self, row: Row) -> None:
-        """Check a row, and put it into the batch."""
+    def _check(self, row: Row) -> Pending | None:
+        """The row, ready to be sent; None if it is rejected."""
         try:
             if row.error:
                 raise row.error
@@ -123,44 +123,41 @@ class Ingest:
             self._in_hand -= 1
             self._report.rejected_count += 1
             self._rejects.add(row.entity, error, self._octets)
-            return
-        pending = Pending(key, text, row.position, self._report.read_count)
-        if not self._batch.has_room(pending):
+            return None
+        return Pending(key, text, row.position, self._report.read_count)
+
+    def _put(self, row: Pending) -> None:
+        """Put a row into the batch, which is sent first if it is full."""
+        if not self._batch.has_room(row):
             self._submit(self._report.read_count - 1)
-        if self._rejects.failed:
-            return  # it was checked, and is not sent
-        self._in_hand -= 1
-        self._report.duplicate_count += self._batch.add(pending)
+        if not self._rejects.failed:  # else no row is sent any more
+            self._in_hand -= 1
+            self._report.duplicate_count += self._batch.add(row)
+
+    def _upsert(self, rows: list[Pending]) -> None:
+        """Send one request: called by the lanes, each in its thread."""
+        where = {"db_name": self._schema.db_name, "partition_name": self._options.partition_name}
+        request = UpsertRequest(collection_name=self._schema.name, **where, data=[row.text for row in rows])
+        self._client.upsert(request, [row.key for row in rows])
 
     def _complete(self) -> None:
         """Send what is left, and wait for all answers."""
         self._submit(self._report.read_count)
-        self._settle(last=True)
-        while self._deliveries.busy() and not self._rejects.enough():
+        while not self._rejects.enough() and (
+            self._deliveries.busy() or (self._deliveries.in_doubt() and not self._rejects.failed)
+        ):
             self._collect()
-            self._settle(last=True)
 
     def _submit(self, read_count: int) -> None:
         """Hand over the batch as soon as it may be; it stays where it is if more rows are rejected than may be."""
         while self._batch.rows and not self._rejects.failed:
             if not self._deliveries.has_room(self._batch.rows):
-                self._settle(last=True) if self._deliveries.in_doubt() else self._collect()
+                self._collect()
                 continue
             number, rows = next(self._batches), self._batch.take()
             if self._checkpoint and not self._report.rejected_count:
                 self._checkpoint.mark(number, read_count, self._report.duplicate_count, [*rows])
             self._deliveries.submit(number, rows)
-            self._settle()
-
-    def _settle(self, last: bool = False) -> None:
-        """In doubt, send some rows alone; DataRefusedError if none of them is accepted and it is time to decide."""
-        while self._deliveries.in_doubt() and not self._rejects.failed:
-            if self._deliveries.busy():
-                self._collect()
-            elif not self._deliveries.try_one(last):
-                if last:
-                    self._note(self._deliveries.give_up())
-                return
 
     def _collect(self) -> None:
         """Take note of the next event, if there is one soon. Raises what ends the run."""
@@ -170,18 +167,19 @@ class Ingest:
             self._retry.check()
             self._progress.tick()
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: Sent | Event) -> None:
         report = self._report
-        if event.sent:
+        if isinstance(event, Sent):
             report.request_count += 1
-            report.retry_count += event.sent.again
-            report.bytes_sent += event.sent.size
+            report.retry_count += event.again
+            report.bytes_sent += event.size
+            return
         report.upsert_count += len(event.acknowledged)
         report.duplicate_count -= sum(row.earlier is not None for row, _ in event.refused)
         if report.upsert_ids is not None:
             self._ids += [(row.index, row.key) for row in event.acknowledged]
         if event.too_large:
-            self._batch.limit(event.too_large // 2)
+            self._batch.max_bytes = min(self._batch.max_bytes, event.too_large // 2)
         report.rejected_count += len(event.refused)
         for row, error in event.refused:
             reason = f"is refused by the server: {error.args[0]}"
