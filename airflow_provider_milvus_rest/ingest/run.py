@@ -175,6 +175,8 @@ class Ingest:
             report.bytes_sent += event.size
             return
         report.upsert_count += len(event.acknowledged)
+        replaced = [row for later in event.acknowledged if later.earlier for row in later.replaced()]
+        report.drop([(row.index, row.position, row.key) for row in replaced])
         report.duplicate_count -= sum(row.earlier is not None for row, _ in event.refused)
         if report.upsert_ids is not None:
             self._ids += [(row.index, row.key) for row in event.acknowledged]
