@@ -1,6 +1,5 @@
 """Encoded rows gathered into one request."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from airflow_provider_milvus_rest.rows.schema import Key
@@ -15,13 +14,6 @@ class Pending:
     position: str
     index: int = 0
     earlier: "Pending | None" = None
-
-    def replaced(self) -> "Iterator[Pending]":
-        """The earlier rows of its key, the last one first."""
-        row = self.earlier
-        while row:
-            yield row
-            row = row.earlier
 
 
 @dataclass

@@ -79,10 +79,11 @@ class Deliveries:
 
     def has_room(self, rows: dict[Key, Pending]) -> bool:
         """Whether a batch may come now: sent beside one that has one of its keys, either of the two could win."""
-        doubt = self.in_doubt()
-        if doubt and (self.busy() or self._tries < self._enough_for_now()):
-            return False
-        limit = _MAX_KEPT if doubt else self._count
+        limit = self._count
+        if self.in_doubt():
+            limit, rows_kept = _MAX_KEPT, len(self._refused) + sum(len(part.rows) for part in self._undecided)
+            if self.busy() or (self._undecided and self._tries < 2 * rows_kept.bit_length()):
+                return False  # more rows of those that are kept are tried first
         if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._max_bytes:
             return False
         self._held = [(until, held) for until, held in self._held if until > time.monotonic()]
@@ -111,11 +112,6 @@ class Deliveries:
         event = self._decide(item)
         self._start()
         return event
-
-    def _enough_for_now(self) -> int:
-        """In doubt, after how many tries more rows are read; 0 if all of them were tried."""
-        rows = len(self._refused) + sum(len(part.rows) for part in self._undecided)
-        return 2 * rows.bit_length() if self._undecided else 0
 
     def _try_one(self) -> None:
         """In doubt, send one of the newest untried rows alone."""

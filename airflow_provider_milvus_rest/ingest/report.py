@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.rows.schema import Key
 from airflow_provider_milvus_rest.text import shown
 
@@ -61,10 +62,14 @@ class IngestReport:
         outputs["duration_seconds"] = self.duration_seconds
         return outputs if self.upsert_ids is None else outputs | {"upsert_ids": self.upsert_ids}
 
-    def drop(self, rows: list[tuple[int, str, Key]]) -> None:
-        """Take note of the place, position and key of rows in whose stead a later row of their key was stored."""
-        self._dropped_count += len(rows)
-        self._dropped = sorted(self._dropped + rows)[:_NAMED]
+    def drop(self, stored: list[Pending]) -> None:
+        """Take note of the rows that were replaced by these, which Milvus has acknowledged."""
+        for row in stored:
+            while row.earlier:
+                row = row.earlier
+                self._dropped_count += 1
+                self._dropped.append((row.index, row.position, row.key))
+        self._dropped = sorted(self._dropped)[:_NAMED]
 
     def dropped(self) -> str:
         """Which rows were dropped for a later one, for the log; empty if none were."""

@@ -130,7 +130,7 @@ class Retry:
             while True:
                 self.check()
                 early = self._not_before - time.monotonic()
-                if early <= 0 and self._sending < max(1, int(self._allowed)):
+                if early <= 0 and self._sending < int(self._allowed):
                     self._sending += 1
                     return
                 self._changed.wait(min(early, TICK) if early > 0 else TICK)

@@ -6,6 +6,7 @@ import queue
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
@@ -27,29 +28,25 @@ _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
 
 
+@dataclass(eq=False)
 class Ingest:
     """One run. Only the thread that calls :meth:`run` touches ``report``, which is true also when that raises."""
 
-    def __init__(
-        self,
-        client: MilvusRestClient,
-        schema: CollectionSchema,
-        options: Options,
-        report: IngestReport,
-        retry: Retry,
-        progress: Progress | None = None,
-        checkpoint: Checkpoint | None = None,
-    ) -> None:
-        self._client, self._schema, self._options = client, schema, options
-        self._report, self._retry = report, retry
-        self._progress = progress or Progress(report, lambda: None, lambda _: None)
-        self._checkpoint = checkpoint
-        self._encoder = RowEncoder(schema, options.field_map)
+    client: MilvusRestClient
+    schema: CollectionSchema
+    options: Options
+    report: IngestReport
+    retry: Retry
+    progress: Progress
+    checkpoint: Checkpoint | None = None
+
+    def __post_init__(self) -> None:
+        self._encoder = RowEncoder(self.schema, self.options.field_map)
         self._octets = columns_of(self._encoder.columns, *OCTETS)
-        self._rejects = Rejects(options.rejects, options.max_rejects)
-        self._batch = Batch(options.batch_size, options.max_request_bytes)
-        self._lanes = Lanes(self._upsert, retry)
-        self._deliveries = Deliveries(options, self._lanes, client.settings.read_timeout)
+        self._rejects = Rejects(self.options.rejects, self.options.max_rejects)
+        self._batch = Batch(self.options.batch_size, self.options.max_request_bytes)
+        self._lanes = Lanes(self._upsert, self.retry)
+        self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
         self._batches = itertools.count()
         self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
         self._ids: list[tuple[int, Key]] = []
@@ -67,7 +64,7 @@ class Ingest:
                 self._read(source)
                 self._complete()
                 if self._rejects.failed:
-                    raise self._rejects.error(self._report.read_count)
+                    raise self._rejects.error(self.report.read_count)
                 if self._batch.rows or self._deliveries.unconfirmed():
                     raise AssertionError("The run has left rows behind. Please report this defect.")
                 failed = False
@@ -75,7 +72,7 @@ class Ingest:
                 patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
                 raise
             finally:
-                self._retry.stopped = True
+                self.retry.stopped = True
                 self._deliveries.stop()
                 self._await(patience)
         finally:  # also if a signal has ended the waiting
@@ -86,32 +83,32 @@ class Ingest:
         self._skip(rows)
         checked_only = 0
         for row in rows:
-            self._retry.check()
-            self._report.read_count += 1
+            self.retry.check()
+            self.report.read_count += 1
             self._in_hand += 1
             if pending := self._check(row):
                 self._put(pending)
             checked_only += self._rejects.failed
-            if checked_only and (checked_only >= self._options.batch_size or self._rejects.enough()):
+            if checked_only and (checked_only >= self.options.batch_size or self._rejects.enough()):
                 return
-            self._progress.tick()
+            self.progress.tick()
 
     def _skip(self, rows: Iterator[Row]) -> None:
         """Pass over what an earlier try has done."""
-        if not (self._checkpoint and (progressed := self._checkpoint.resume(self._look_up, self._retry.sleep))):
+        if not (self.checkpoint and (progressed := self.checkpoint.resume(self._look_up, self.retry.sleep))):
             return
         count, duplicates = progressed.read_count, progressed.duplicate_count
         for number in range(count):
-            self._retry.check()
+            self.retry.check()
             if next(rows, None) is None:
                 raise InputError(f"the source has {number} rows, but had {count} before")
-        self._report.read_count, self._report.duplicate_count = count, duplicates
-        self._report.upsert_count = self._report.resumed_count = count - duplicates
+        self.report.read_count, self.report.duplicate_count = count, duplicates
+        self.report.upsert_count = self.report.resumed_count = count - duplicates
         self._deliveries.accepted = True
 
     def _look_up(self, keys: list[Key]) -> set[Key]:
-        ask = partial(self._client.stored_keys, self._schema, keys, self._options.partition_name)
-        return self._retry.in_thread(ask, LOOK_UP_SECONDS)
+        ask = partial(self.client.stored_keys, self.schema, keys, self.options.partition_name)
+        return self.retry.in_thread(ask, LOOK_UP_SECONDS)
 
     def _check(self, row: Row) -> Pending | None:
         """The row, ready to be sent; None if it is rejected."""
@@ -121,28 +118,28 @@ class Ingest:
             key, text = self._encoder.encode(row.entity, row.position)
         except RowError as error:
             self._in_hand -= 1
-            self._report.rejected_count += 1
+            self.report.rejected_count += 1
             self._rejects.add(row.entity, error, self._octets)
             return None
-        return Pending(key, text, row.position, self._report.read_count)
+        return Pending(key, text, row.position, self.report.read_count)
 
     def _put(self, row: Pending) -> None:
         """Put a row into the batch, which is sent first if it is full."""
         if not self._batch.has_room(row):
-            self._submit(self._report.read_count - 1)
+            self._submit(self.report.read_count - 1)
         if not self._rejects.failed:  # else no row is sent any more
             self._in_hand -= 1
-            self._report.duplicate_count += self._batch.add(row)
+            self.report.duplicate_count += self._batch.add(row)
 
     def _upsert(self, rows: list[Pending]) -> None:
         """Send one request: called by the lanes, each in its thread."""
-        where = {"db_name": self._schema.db_name, "partition_name": self._options.partition_name}
-        request = UpsertRequest(collection_name=self._schema.name, **where, data=[row.text for row in rows])
-        self._client.upsert(request, [row.key for row in rows])
+        where = {"db_name": self.schema.db_name, "partition_name": self.options.partition_name}
+        request = UpsertRequest(collection_name=self.schema.name, **where, data=[row.text for row in rows])
+        self.client.upsert(request, [row.key for row in rows])
 
     def _complete(self) -> None:
         """Send what is left, and wait for all answers."""
-        self._submit(self._report.read_count)
+        self._submit(self.report.read_count)
         while not self._rejects.enough() and (
             self._deliveries.busy() or (self._deliveries.in_doubt() and not self._rejects.failed)
         ):
@@ -155,8 +152,8 @@ class Ingest:
                 self._collect()
                 continue
             number, rows = next(self._batches), self._batch.take()
-            if self._checkpoint and not self._report.rejected_count:
-                self._checkpoint.mark(number, read_count, self._report.duplicate_count, [*rows])
+            if self.checkpoint and not self.report.rejected_count:
+                self.checkpoint.mark(number, read_count, self.report.duplicate_count, [*rows])
             self._deliveries.submit(number, rows)
 
     def _collect(self) -> None:
@@ -164,19 +161,18 @@ class Ingest:
         try:
             self._note(self._deliveries.next(TICK))
         except queue.Empty:
-            self._retry.check()
-            self._progress.tick()
+            self.retry.check()
+            self.progress.tick()
 
     def _note(self, event: Sent | Event) -> None:
-        report = self._report
+        report = self.report
         if isinstance(event, Sent):
             report.request_count += 1
             report.retry_count += event.again
             report.bytes_sent += event.size
             return
         report.upsert_count += len(event.acknowledged)
-        replaced = [row for later in event.acknowledged if later.earlier for row in later.replaced()]
-        report.drop([(row.index, row.position, row.key) for row in replaced])
+        report.drop(event.acknowledged)
         report.duplicate_count -= sum(row.earlier is not None for row, _ in event.refused)
         if report.upsert_ids is not None:
             self._ids += [(row.index, row.key) for row in event.acknowledged]
@@ -187,8 +183,8 @@ class Ingest:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
             self._rejects.add(self._encoder.decode(row.text), reject, self._octets)
-        if event.stored is not None and self._checkpoint:
-            self._checkpoint.stored(event.stored)
+        if event.stored is not None and self.checkpoint:
+            self.checkpoint.stored(event.stored)
         if event.error and not self._rejects.failed:
             raise event.error
 
@@ -196,20 +192,20 @@ class Ingest:
         """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
         deadline = time.monotonic() + patience
         while self._lanes.sending and time.monotonic() < deadline:
-            if self._retry.interrupted and deadline == math.inf:
+            if self.retry.interrupted and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
             with suppress(Exception):  # the run has failed before
                 self._note(self._deliveries.next(TICK))
 
     def _finish(self, failed: bool) -> None:
         """Count what waits and what is still on its way as unconfirmed, and end everything."""
-        report = self._report
+        report = self.report
         if self._lanes.sending:
-            self._client.abort()  # so that no thread is left waiting for an answer
+            self.client.abort()  # so that no thread is left waiting for an answer
         report.unconfirmed_count = self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
         self._lanes.close(1)
-        if self._checkpoint:
-            self._checkpoint.save()
+        if self.checkpoint:
+            self.checkpoint.save()
         if report.upsert_ids is not None:
             report.upsert_ids += [key for _, key in sorted(self._ids)]
         try:
@@ -217,5 +213,4 @@ class Ingest:
         except InputError:
             if not failed:  # else what the run failed with matters more
                 raise
-        finally:
-            report.rejects_path = self._rejects.path
+        report.rejects_path = self._rejects.path
