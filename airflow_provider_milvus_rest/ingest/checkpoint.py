@@ -28,9 +28,7 @@ _LookUp = Callable[[list[Key]], set[Key]]
 
 
 class Progressed(BaseModel):
-    """The first rows of the source, which need not be sent again, the duplicates among them, some of their keys, and
-    the fingerprint of all that decides what is stored.
-    """
+    """How many rows of the source need not be sent again, the duplicates among them, and some of their keys."""
 
     fingerprint: str
     read_count: NonNegativeInt
@@ -48,9 +46,8 @@ class Checkpoint:
     def __init__(self, store: Any, source: str, log: Callable[[str], None]) -> None:
         self._store, self._fingerprint, self._log = store, source, log
         self._last = time.monotonic()
-        self._marks: dict[int, Progressed] = {}  # by batch; those of this run have only its own keys
+        self._marks: list[Progressed] = []  # of batches that are not stored, or after one that is not
         self._stored: set[int] = set()
-        self._next = 0  # the first batch that is not stored
         self._saved = self._reached = Progressed(fingerprint="", read_count=0, duplicate_count=0, keys=[])
 
     def bind(self, *settings: Any) -> None:
@@ -75,23 +72,23 @@ class Checkpoint:
         self._saved = self._reached = progressed
         return progressed
 
-    def mark(self, batch: int, read_count: int, duplicate_count: int, keys: list[Key]) -> None:
-        """Where a try could resume, once this batch and all before it are stored; batches are numbered from 0."""
+    def mark(self, read_count: int, duplicate_count: int, keys: list[Key]) -> Progressed:
+        """Where a try could resume, once all rows so far are stored; ``keys`` are of the batch that ends there."""
         keys = [key for key in keys[:1] + keys[-1:] if _can_be_looked_up(key)]
         counts = {"read_count": read_count, "duplicate_count": duplicate_count}
-        self._marks[batch] = Progressed(fingerprint=self._fingerprint, keys=keys, **counts)
+        self._marks.append(Progressed(fingerprint=self._fingerprint, keys=keys, **counts))
+        return self._marks[-1]
 
-    def stored(self, batch: int) -> None:
-        """Every row of a batch is; save how far that goes without a gap, if it is time."""
-        self._stored.add(batch)
-        while self._next in self._stored:
-            self._stored.remove(self._next)
-            if mark := self._marks.pop(self._next, None):
-                mark.keys = [*dict.fromkeys(self._reached.keys + mark.keys)]
-                if len(mark.keys) > _SAMPLE:
-                    del mark.keys[1:-1:2]  # the first and the last stay
-                self._reached = mark
-            self._next += 1
+    def stored(self, mark: Progressed) -> None:
+        """Every row of this mark's batch is; save how far that goes without a gap, if it is time."""
+        self._stored.add(mark.read_count)
+        while self._marks and self._marks[0].read_count in self._stored:
+            reached = self._marks.pop(0)
+            self._stored.remove(reached.read_count)
+            reached.keys = [*dict.fromkeys(self._reached.keys + reached.keys)]
+            if len(reached.keys) > _SAMPLE:
+                del reached.keys[1:-1:2]  # the first and the last stay
+            self._reached = reached
         if time.monotonic() - self._last >= _SECONDS:
             self.save()
 

@@ -7,6 +7,7 @@ batches are kept, and some of their rows sent alone, until one is accepted, or s
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_provider_milvus_rest.exceptions import DataRefusedError, RequestTooLargeError
 from airflow_provider_milvus_rest.ingest.batches import Pending
@@ -24,7 +25,7 @@ _MAX_HOLD_SECONDS = 60.0
 class _Delivery:
     """A batch on its way, its bytes, and how many of its rows are ``left``: neither acknowledged nor rejected."""
 
-    number: int
+    mark: Any
     rows: dict[Key, Pending]
     left: int
     size: int
@@ -36,12 +37,12 @@ class _Delivery:
 class Event:
     """Rows were acknowledged, or refused; the ``earlier`` one of a refused row is sent instead.
 
-    ``stored`` is the number of a batch of which all rows are; ``too_large`` counts bytes; ``error`` ends the run.
+    ``stored`` is the mark of a batch of which all rows are; ``too_large`` counts bytes; ``error`` ends the run.
     """
 
     acknowledged: list[Pending] = field(default_factory=list)
     refused: list[tuple[Pending, DataRefusedError]] = field(default_factory=list)
-    stored: int | None = None
+    stored: Any = None
     too_large: int | None = None
     error: BaseException | None = None
 
@@ -90,9 +91,9 @@ class Deliveries:
         taken = (*(delivery.rows for delivery in self._open), *(held for _, held in self._held))
         return all(rows.keys().isdisjoint(keys) for keys in taken)
 
-    def submit(self, number: int, rows: dict[Key, Pending]) -> None:
-        """Send a batch; there must be room."""
-        delivery = _Delivery(number, rows, len(rows), sum(len(row.text) for row in rows.values()))
+    def submit(self, mark: Any, rows: dict[Key, Pending]) -> None:
+        """Send a batch; there must be room. ``mark`` comes back when all of its rows are stored."""
+        delivery = _Delivery(mark, rows, len(rows), sum(len(row.text) for row in rows.values()))
         self._open.append(delivery)
         (self._undecided if self.in_doubt() else self._waiting).append(Part(delivery, list(rows.values())))
         self._start()
@@ -177,12 +178,12 @@ class Deliveries:
             self._settle(part.delivery, 0 if part.rows[0].earlier else 1)
         return [(part.rows[0], error) for part, error in refused]
 
-    def _settle(self, delivery: _Delivery, count: int) -> int | None:
-        """So many rows are done with; the batch's number if that was all of them, and all are stored."""
+    def _settle(self, delivery: _Delivery, count: int) -> Any:
+        """So many rows are done with; the batch's mark if that was all of them, and all are stored."""
         delivery.left -= count
         if delivery.left:
             return None
         self._open.remove(delivery)
         if delivery.timed_out is not None:
             self._held.append((delivery.timed_out + self._hold_seconds, frozenset(delivery.rows)))
-        return None if delivery.rejected else delivery.number
+        return None if delivery.rejected else delivery.mark

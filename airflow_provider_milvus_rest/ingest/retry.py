@@ -127,13 +127,11 @@ class Retry:
     def _enter(self) -> None:
         """Wait until a request may begin."""
         with self._changed:
-            while True:
-                self.check()
-                early = self._not_before - time.monotonic()
-                if early <= 0 and self._sending < int(self._allowed):
-                    self._sending += 1
-                    return
+            self.check()
+            while (early := self._not_before - time.monotonic()) > 0 or self._sending >= int(self._allowed):
                 self._changed.wait(min(early, TICK) if early > 0 else TICK)
+                self.check()
+            self._sending += 1
 
     def _leave(self, error: e.MilvusRestError | None) -> None:
         with self._changed:

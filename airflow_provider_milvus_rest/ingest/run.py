@@ -1,6 +1,5 @@
 """Rows from a source, checked, in batches, through lanes to the server, into a report."""
 
-import itertools
 import math
 import queue
 import time
@@ -47,7 +46,6 @@ class Ingest:
         self._batch = Batch(self.options.batch_size, self.options.max_request_bytes)
         self._lanes = Lanes(self._upsert, self.retry)
         self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
-        self._batches = itertools.count()
         self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
         self._ids: list[tuple[int, Key]] = []
 
@@ -140,9 +138,8 @@ class Ingest:
     def _complete(self) -> None:
         """Send what is left, and wait for all answers."""
         self._submit(self.report.read_count)
-        while not self._rejects.enough() and (
-            self._deliveries.busy() or (self._deliveries.in_doubt() and not self._rejects.failed)
-        ):
+        rejects, deliveries = self._rejects, self._deliveries
+        while not rejects.enough() and (deliveries.busy() or (deliveries.in_doubt() and not rejects.failed)):
             self._collect()
 
     def _submit(self, read_count: int) -> None:
@@ -151,10 +148,10 @@ class Ingest:
             if not self._deliveries.has_room(self._batch.rows):
                 self._collect()
                 continue
-            number, rows = next(self._batches), self._batch.take()
+            rows, mark = self._batch.take(), None
             if self.checkpoint and not self.report.rejected_count:
-                self.checkpoint.mark(number, read_count, self.report.duplicate_count, [*rows])
-            self._deliveries.submit(number, rows)
+                mark = self.checkpoint.mark(read_count, self.report.duplicate_count, [*rows])
+            self._deliveries.submit(mark, rows)
 
     def _collect(self) -> None:
         """Take note of the next event, if there is one soon. Raises what ends the run."""
@@ -183,7 +180,7 @@ class Ingest:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
             self._rejects.add(self._encoder.decode(row.text), reject, self._octets)
-        if event.stored is not None and self.checkpoint:
+        if event.stored and self.checkpoint:
             self.checkpoint.stored(event.stored)
         if event.error and not self._rejects.failed:
             raise event.error
