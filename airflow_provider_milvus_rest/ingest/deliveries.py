@@ -15,8 +15,7 @@ from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Part, Sent
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rows.schema import Key
 
-_MAX_TRIES = 50
-"""Refused requests, with no row accepted, after which none will be."""
+_MAX_TRIES = 50  # refused requests, with no row accepted, after which none will be
 _MAX_KEPT = 1000  # batches that are kept in doubt; there are as many only if they are small
 _MAX_HOLD_SECONDS = 60.0
 

@@ -73,11 +73,12 @@ class IngestReport:
 
     def dropped(self) -> str:
         """Which rows were dropped for a later one, for the log; empty if none were."""
-        count, rest = self._dropped_count, self._dropped_count - len(self._dropped)
-        named = [f"{position} (key {shown(key)})" for _, position, key in self._dropped]
-        listed = ", ".join(named + ([f"and {rest:,} more"] if rest else []))
-        rows = "1 row" if count == 1 else f"{count:,} rows"
-        return f"Dropped {rows} because a later row has the same key: {listed}." if count else ""
+        if not (count := self._dropped_count):
+            return ""
+        rows, rest = "1 row" if count == 1 else f"{count:,} rows", count - len(self._dropped)
+        named = ", ".join(f"{position} (key {shown(key)})" for _, position, key in self._dropped)
+        more = f", and {rest:,} more" if rest else ""
+        return f"Dropped {rows} because a later row has the same key: {named}{more}."
 
     def counts(self) -> str:
         """What became of the rows, for the log."""

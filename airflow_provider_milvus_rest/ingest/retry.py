@@ -17,8 +17,7 @@ _CREDENTIALS = (e.NotAuthenticatedError, e.ForbiddenError)
 """Milvus also answers so when its coordinator is away (``proxy/util.go:passwordVerify``, 2.3 to 3.0)."""
 _OWN_FAULT = (e.ServerError, *_CREDENTIALS)  # what may be the request's rather than the server's (code 65535)
 _MAX_PAUSE = 15.0
-TICK = 0.1
-"""Seconds after which a wait looks whether the run was stopped."""
+TICK = 0.1  # seconds after which a wait looks whether the run was stopped
 
 
 @dataclass
@@ -32,7 +31,7 @@ class _Tries:
     def pause(self, error: e.MilvusRestError, budget: float) -> float:
         """Seconds until the next attempt, the last of which is made when the budget ends; then the error is raised."""
         now = time.monotonic()
-        self.since = self.since if self.failed else now
+        self.since = self.since or now
         self.failed += 1
         left = self.since + budget - now
         if isinstance(error, _OWN_FAULT):
