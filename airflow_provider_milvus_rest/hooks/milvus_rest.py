@@ -227,6 +227,8 @@ class MilvusRestHook(BaseHook):
                 raise
             finally:
                 log(report.summary())
+                if dropped := report.dropped():
+                    self.log.warning("Collection %s: %s", schema.name, dropped)
                 if report.rejects_path:
                     self.log.warning("Rejected rows are in %s", report.rejects_path)
         finally:

@@ -1,7 +1,5 @@
 """Rows that are not stored, each named with the reason."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -51,11 +49,10 @@ class Rejects:
             self._first.append(error)
         if self._file is None or self._broken:
             return
-        if self._stream is None:
-            with self._writing():
+        with self._writing():
+            if self._stream is None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = self._file.open("wb")
-        with self._writing():
             self._stream.write(line_of(entity, error, octets))
 
     def close(self) -> None:
@@ -76,9 +73,10 @@ class Rejects:
 
     def error(self, read_count: int) -> RowsRejectedError:
         """The error that names the first rejected rows and the totals."""
-        allowed = f", of at most {self._limit}" if self._limit else ""
-        more = f"\n… and {self.count - len(self._first)} more" if self.count > len(self._first) else ""
+        rows = f"{self.count} of {read_count} row{'s' * (read_count != 1)} read so far"
+        rejected = f"{'is' if self.count == 1 else 'are'} rejected"
+        allowed = "" if self._file is None else f" (max_rejects={self._limit})"
         where = f" They are in {self.path}." if self.path else ""
+        more = f"\n… and {self.count - len(self._first)} more" if self.count > len(self._first) else ""
         listed = "".join(f"\n{error}" for error in self._first)
-        message = f"{self.count} of the {read_count} rows read so far are rejected{allowed}.{where}{listed}{more}"
-        return RowsRejectedError(message)
+        return RowsRejectedError(f"{rows} {rejected}{allowed}.{where}{listed}{more}")

@@ -1,13 +1,15 @@
 """What became of the rows, and a line in the log now and then of how far a run is."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-SECONDS, _BAR = 10.0, 20
+from airflow_provider_milvus_rest.ingest.batches import Pending
+from airflow_provider_milvus_rest.rows.schema import Key
+from airflow_provider_milvus_rest.text import shown
+
+SECONDS, _BAR, _NAMED = 10.0, 20, 10
 
 
 @dataclass
@@ -37,6 +39,8 @@ class IngestReport:
     rejects_path: str | None = None
     upsert_ids: list[int | str] | None = None
     _started: float = field(default_factory=time.monotonic, repr=False)
+    _dropped: list[tuple[int, str, Key]] = field(default_factory=list, repr=False)  # the first ones
+    _dropped_count: int = field(default=0, repr=False)
 
     @property
     def duration_seconds(self) -> float:
@@ -57,6 +61,24 @@ class IngestReport:
         outputs = {name: value for name, value in vars(self).items() if name[0] != "_" and name != "upsert_ids"}
         outputs["duration_seconds"] = self.duration_seconds
         return outputs if self.upsert_ids is None else outputs | {"upsert_ids": self.upsert_ids}
+
+    def drop(self, stored: list[Pending]) -> None:
+        """Take note of the rows that were replaced by these, which Milvus has acknowledged."""
+        for row in stored:
+            while row.earlier:
+                row = row.earlier
+                self._dropped_count += 1
+                self._dropped.append((row.index, row.position, row.key))
+        self._dropped = sorted(self._dropped)[:_NAMED]
+
+    def dropped(self) -> str:
+        """Which rows were dropped for a later one, for the log; empty if none were."""
+        if not (count := self._dropped_count):
+            return ""
+        rows, rest = "1 row" if count == 1 else f"{count:,} rows", count - len(self._dropped)
+        named = ", ".join(f"{position} (key {shown(key)})" for _, position, key in self._dropped)
+        more = f", and {rest:,} more" if rest else ""
+        return f"Dropped {rows} because a later row has the same key: {named}{more}."
 
     def counts(self) -> str:
         """What became of the rows, for the log."""
