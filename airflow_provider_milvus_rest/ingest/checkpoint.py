@@ -20,7 +20,7 @@ from airflow_provider_milvus_rest.text import excerpt
 KEY = "airflow_provider_milvus_rest"
 _SECONDS = 1.0
 _SAMPLE, _MAX_KEY_CHARS = 16, 1000  # stored keys that are kept, so that the next try can look them up
-_STALE_SECONDS = 10.0
+STALE_SECONDS = 10.0
 """How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
 LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
 """For one request, and for all: a restarted Milvus takes writes before it can read (code 101, or no answer)."""
@@ -113,7 +113,7 @@ class Checkpoint:
                 if not missing:
                     return None
                 why = f"{missing} of {len(keys)} rows stored by the earlier try are not there any more"
-                seconds = _STALE_SECONDS
+                seconds = STALE_SECONDS
             except StoppedError:
                 raise
             except MilvusRestError as error:

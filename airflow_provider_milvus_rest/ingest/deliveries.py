@@ -36,10 +36,12 @@ class _Delivery:
 class Event:
     """Rows were acknowledged, or refused; the ``earlier`` one of a refused row is sent instead.
 
-    ``stored`` is the mark of a batch of which all rows are; ``too_large`` counts bytes; ``error`` ends the run.
+    ``found`` is what sending the acknowledged ones returned; ``stored`` is the mark of a batch of which all rows are;
+    ``too_large`` counts bytes; ``error`` ends the run.
     """
 
     acknowledged: list[Pending] = field(default_factory=list)
+    found: Any = None
     refused: list[tuple[Pending, DataRefusedError]] = field(default_factory=list)
     stored: Any = None
     too_large: int | None = None
@@ -140,14 +142,14 @@ class Deliveries:
             self._lanes.submit(self._waiting.pop(0))
 
     def _decide(self, outcome: Outcome) -> Event:
-        part, error, timed_out = outcome
+        part, error, timed_out, found = outcome
         delivery, rows = part.delivery, part.rows
         delivery.timed_out = timed_out or delivery.timed_out
         if error is None:
             self.accepted = True
             self._waiting, self._undecided = self._waiting + self._undecided, []
             self._halve(delivery, part.rest)
-            return Event(acknowledged=rows, refused=self._reject(), stored=self._settle(delivery, len(rows)))
+            return Event(rows, found, refused=self._reject(), stored=self._settle(delivery, len(rows)))
         if not isinstance(error, DataRefusedError):
             return Event(error=error)
         self._tries, self._error = self._tries + 1, error

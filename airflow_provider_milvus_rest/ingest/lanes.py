@@ -34,7 +34,7 @@ class Part:
 
 
 class Outcome(NamedTuple):
-    """What became of a part. Without an ``error``, Milvus has acknowledged all of its rows.
+    """What became of a part. Without an ``error``, all of its rows were sent, and ``found`` is what that returned.
 
     ``timed_out`` is when an attempt last timed out (``time.monotonic``): Milvus may still apply it.
     """
@@ -42,6 +42,7 @@ class Outcome(NamedTuple):
     part: Part
     error: BaseException | None = None
     timed_out: float | None = None
+    found: Any = None
 
 
 class Lanes:
@@ -87,22 +88,22 @@ class Lanes:
         timed_out: float | None = None
         again = False
 
-        def attempt() -> None:
+        def attempt() -> Any:
             nonlocal timed_out, again
             self._done.put(Sent(size, again))
             again = True
             try:
-                self._send(rows)
+                return self._send(rows)
             except MilvusRestError as error:
                 timed_out = time.monotonic() if error.timed_out else timed_out
                 raise
 
         try:
-            self._retry.call(attempt)
+            found = self._retry.call(attempt)
             self._retry.acknowledged = True
         except BaseException as error:  # for the main thread to raise
             if isinstance(error, MilvusRestError) and not isinstance(error, (DataRefusedError, StoppedError)):
                 last = "" if len(rows) == 1 else f" to {rows[-1].position}"
                 error.args = (f"{error.args[0]} The request held {rows[0].position}{last}.",)
             return Outcome(part, error, timed_out)
-        return Outcome(part, None, timed_out)
+        return Outcome(part, None, timed_out, found)

@@ -2,28 +2,32 @@
 
 import math
 import queue
+import random
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
-from airflow_provider_milvus_rest.ingest.checkpoint import LOOK_UP_SECONDS, Checkpoint
+from airflow_provider_milvus_rest.ingest.checkpoint import LOOK_UP_SECONDS, STALE_SECONDS, Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sent
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
+from airflow_provider_milvus_rest.ingest.rejects import NAMED, Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
+from airflow_provider_milvus_rest.rows.compare import Comparison
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
 from airflow_provider_milvus_rest.rows.source import OCTETS, Row, Source, columns_of
 
+_VERIFIED_AT_ONCE = 500
 _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
 
@@ -45,10 +49,12 @@ class Ingest:
         self._octets = columns_of(self._encoder.columns, *OCTETS)
         self._rejects = Rejects(self.options.rejects, self.options.max_rejects)
         self._batch = Batch(self.options.batch_size, self.options.max_request_bytes)
-        self._lanes = Lanes(self._upsert, self.retry)
+        self._lanes = Lanes(self._send, self.retry)
         self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
         self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
         self._ids: list[tuple[int, Key]] = []
+        self._comparison = Comparison(self.schema)
+        self._sample: dict[Key, Pending] = {}  # some of the stored rows, the last one of each key
 
     def run(self, source: Source) -> None:
         """Upsert the rows of ``source``.
@@ -66,6 +72,7 @@ class Ingest:
                     raise self._rejects.error(self.report.read_count)
                 if self._batch.rows or self._deliveries.unconfirmed():
                     raise AssertionError("The run has left rows behind. Please report this defect.")
+                self._verify()
                 failed = False
             except Exception:
                 patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
@@ -132,7 +139,7 @@ class Ingest:
             self._in_hand -= 1
             self.report.duplicate_count += self._batch.add(row)
 
-    def _upsert(self, rows: list[Pending]) -> None:
+    def _send(self, rows: list[Pending]) -> Any:
         """Send one request: called by the lanes, each in its thread."""
         where = {"db_name": self.schema.db_name, "partition_name": self.options.partition_name}
         request = UpsertRequest(collection_name=self.schema.name, **where, data=[row.text for row in rows])
@@ -152,6 +159,10 @@ class Ingest:
                 self._collect()
                 continue
             rows, mark = self._batch.take(), None
+            if self.options.check_only:
+                self.report.valid_count += len(rows)
+                self.report.drop([*rows.values()])
+                return
             if self.checkpoint and not self.report.rejected_count:
                 mark = self.checkpoint.mark(read_count, self.report.duplicate_count, [*rows])
             self._deliveries.submit(mark, rows)
@@ -171,23 +182,69 @@ class Ingest:
             report.retry_count += event.again
             report.bytes_sent += event.size
             return
-        report.upsert_count += len(event.acknowledged)
-        report.drop(event.acknowledged)
+        self._acknowledge(event.acknowledged, event.found)
         report.duplicate_count -= sum(row.earlier is not None for row, _ in event.refused)
-        if report.upsert_ids is not None:
-            self._ids += [(row.index, row.key) for row in event.acknowledged]
         if event.too_large:
             self._batch.max_bytes = min(self._batch.max_bytes, event.too_large // 2)
         report.rejected_count += len(event.refused)
         for row, error in event.refused:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
-            entity = self._encoder.decode(row.text) if row.given is None else row.given
-            self._rejects.add(entity, reject, self._octets)
+            self._rejects.add(self._given(row), reject, self._octets)
         if event.stored and self.checkpoint:
             self.checkpoint.stored(event.stored)
         if event.error and not self._rejects.failed:
             raise event.error
+
+    def _acknowledge(self, rows: list[Pending], _: Any) -> None:
+        """Count rows that are stored, and keep some of them to be verified (reservoir sampling)."""
+        size = self.options.verify_sample
+        for count, row in enumerate(rows if size else (), self.report.upsert_count + 1):
+            if row.key in self._sample or len(self._sample) < size:
+                self._sample[row.key] = row
+            elif random.randrange(count) < size:  # noqa: S311
+                del self._sample[random.choice([*self._sample])]  # noqa: S311
+                self._sample[row.key] = row
+        self.report.upsert_count += len(rows)
+        self.report.drop(rows)
+        if self.report.upsert_ids is not None:
+            self._ids += [(row.index, row.key) for row in rows]
+
+    def _verify(self) -> None:
+        """Read the sample back.
+
+        :raises RowsDifferError: a row is not as it was sent, even after some seconds: reads may be stale.
+        """
+        rows, deadline = [*self._sample.values()], time.monotonic() + STALE_SECONDS
+        while rows:
+            part = rows[:_VERIFIED_AT_ONCE]
+            found = self.retry.in_thread(partial(self.retry.call, partial(self._differences, part)))
+            differences = [difference for difference in found if difference]
+            if differences and time.monotonic() < deadline:
+                self.retry.sleep(1)
+                continue
+            self.report.verified_count += len(part) - len(differences)
+            if differences:
+                listed = "".join(f"\n{difference}" for difference in differences[:NAMED])
+                raise RowsDifferError(f"{len(differences)} of {len(part)} rows are not stored as sent:{listed}")
+            del rows[: len(part)]
+
+    def _differences(self, rows: list[Pending]) -> list[RowError | None]:
+        """Read rows back: for each, how what is stored is not what it is."""
+        stored = self.client.read_rows(self.schema, [row.key for row in rows], self.options.partition_name)
+        found: list[RowError | None] = []
+        for row in rows:
+            difference: RowError | None = RowError("is not stored")
+            if row.key in stored:
+                difference = self._comparison.difference(row.text, stored[row.key])
+            if difference:
+                difference = RowError(difference.reason, position=row.position, field=difference.field, key=row.key)
+            found.append(difference)
+        return found
+
+    def _given(self, row: Pending) -> Any:
+        """A row as it came out of the source, as far as it is known."""
+        return self._encoder.decode(row.text) if row.given is None else row.given
 
     def _await(self, patience: float) -> None:
         """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
@@ -207,11 +264,15 @@ class Ingest:
         self._lanes.close(1)
         if self.checkpoint:
             self.checkpoint.save()
-        if report.upsert_ids is not None:
-            report.upsert_ids += [key for _, key in sorted(self._ids)]
+        self._close(failed)
+
+    def _close(self, failed: bool) -> None:
+        """Finish the report and the rejects file."""
+        if self.report.upsert_ids is not None:
+            self.report.upsert_ids += [key for _, key in sorted(self._ids)]
         try:
             self._rejects.close()
         except InputError:
             if not failed:  # else what the run failed with matters more
                 raise
-        report.rejects_path = self._rejects.path
+        self.report.rejects_path = self._rejects.path
