@@ -134,6 +134,12 @@ def server() -> Iterator[ScriptedServer]:
         yield server
 
 
+@pytest.fixture
+def server_connection(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``server`` as the Airflow connection ``milvus_rest_default``."""
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", MilvusAddress(server.url).connection_json())
+
+
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
     """A migrated Airflow database, for DAG runs."""

@@ -24,6 +24,7 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 from airflow_provider_milvus_rest.testing.local_milvus import TOKEN
 from tests.contract_server import LATEST, ContractServer, Field, halves
+from tests.entities import entity
 from tests.servers import COLLECTIONS, DESCRIBE, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
 from tests.targets import ContractTarget, RealTarget, Target
 
@@ -94,10 +95,6 @@ def forward(target: Target, request: Request) -> Reply:
     url = f"{target.address.uri}{request.path}?{request.query}"
     answer = requests.request(request.method, url, data=request.body, headers=kept, timeout=30)
     return Reply(answer.content, answer.status_code)
-
-
-def entity(key: int, text: str = "text") -> dict[str, Any]:
-    return {"id": key, "vector": [key / 8, 0.5, -0.5, 1.0], "text": text}
 
 
 def test_one_and_many(hook: MilvusRestHook, make: Callable[..., str], target: Target) -> None:

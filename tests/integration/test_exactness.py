@@ -23,6 +23,7 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.testing import MilvusAddress
 from tests import runs
+from tests.entities import entity
 
 SEED = int(os.environ.get("TEST_SEED", "20261122"))
 COLLECTIONS, ROWS = 12, 1_700
@@ -408,10 +409,6 @@ def test_each_trap_is_rejected_or_exact(
 def lines_of(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def entity(key: int, text: str = "text") -> dict[str, Any]:
-    return {"id": key, "vector": [key / 8] * 4, "text": text}
 
 
 def test_one_bad_row_among_ten_thousand(

@@ -16,15 +16,12 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from pymilvus import MilvusClient
 
+from tests.entities import entity
 from tests.system.conftest import read_xcom, wait_for
 
 ROWS = 60_000
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 pytestmark = [PLAIN, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
-
-
-def entity(key: int) -> dict[str, Any]:
-    return {"id": key, "vector": [key / 8] * 4, "text": f"text {key}"}
 
 
 @pytest.fixture
