@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,9 +18,13 @@ import pytest
 
 from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY
 
+# One for each process of pytest-xdist, whose workers inherit the variable.
+HOMES = Path(os.environ.get("TEST_HOMES") or tempfile.mkdtemp(prefix="airflow-homes-"))
+HOME = HOMES / os.environ.get("PYTEST_XDIST_WORKER", "main")
+HOME.mkdir()
 # Airflow reads these when it is first imported, which the imports below do.
-HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 os.environ |= {
+    "TEST_HOMES": str(HOMES),
     "AIRFLOW_HOME": str(HOME),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -44,21 +49,46 @@ pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Airflow's logs and database of the whole session must hold none of the secrets that tests use."""
-    files = [path for path in HOME.rglob("*") if path.is_file()]
+    """Airflow's logs and databases of the whole session must hold none of the secrets that tests use."""
+    if HOME.name != "main":  # a worker
+        return
+    files = [path for path in HOMES.rglob("*") if path.is_file()]
     leaks = [str(path) for path in files if b"hunter2" in path.read_bytes()]
     print(f"\nSecrets in {len(leaks)} of the {len(files)} files that Airflow has written {leaks}")
     if leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    shutil.rmtree(HOME, ignore_errors=True)
+    shutil.rmtree(HOMES, ignore_errors=True)
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Puts a line into the summary of the run; what a process of pytest-xdist prints is lost."""
+    return partial(record_property, "measured")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for report in terminalreporter.getreports(""):
+        for name, value in report.user_properties:
+            terminalreporter.line(f"{report.location[2]} {name}: {value}")
 
 
 SERVERS: dict[str, dict[str, Any]] = {"plain": {"auth": False}, "secure": {"auth": True, "tls": True}}
 GIVEN = MilvusAddress.from_environment()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about."""
+    """What takes long goes first. Tests of one folder that need the same server go to the same process.
+
+    Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about.
+    """
+    items.sort(
+        key=lambda item: (item.get_closest_marker("xdist_group") is None, item.get_closest_marker("heavy") is None)
+    )
+    for item in items:
+        server = getattr(item, "callspec", None) and item.callspec.params.get("milvus")
+        if server and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name} {server}"))
     if GIVEN is None:
         return
     own = [item for item in items if item.get_closest_marker("own_server")]

@@ -36,7 +36,13 @@ OTHERS = (
     "/v2/vectordb/collections/describe",
     "/v2/vectordb/collections/list",
 )
-TARGETS = ["real", "2.3.5 v1", "2.6.x v1", *(f"{version} v2" for version in LATEST), "3.0.1 v2"]
+TARGETS = [
+    pytest.param("real", marks=pytest.mark.xdist_group("dialects")),
+    "2.3.5 v1",
+    "2.6.x v1",
+    *(f"{version} v2" for version in LATEST),
+    "3.0.1 v2",
+]
 KEY, VECTOR, TEXT = (
     Field("id", "Int64", primary=True),
     Field("vector", "FloatVector", {"dim": 4}),

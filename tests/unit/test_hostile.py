@@ -133,7 +133,7 @@ def spoiled(content: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_spoiled_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_spoiled_files(name: str, tmp_path: Path, measured: Callable[[str], None]) -> None:
     content, rng, ends = FILES[name](), random.Random(7), Counter[str]()
     path = tmp_path / name
     path.write_bytes(content)
@@ -160,8 +160,7 @@ def test_spoiled_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[
             # The last cell of a CSV that is cut short in it cannot be told from a whole one.
             whole = stored[:-1] if (kind, name[:5]) == ("cut", "a.csv") else stored
             assert {json.dumps(row, sort_keys=True) for row in whole} <= set(known)
-    with capsys.disabled():
-        print(f"\n{name}: {sum(ends.values())} spoiled files: {dict(ends)}")
+    measured(f"{name}: {sum(ends.values())} spoiled files: {dict(ends)}")
     assert sum(ends.values()) == 38
 
 

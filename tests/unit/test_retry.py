@@ -361,7 +361,7 @@ def test_lanes_speed_up_again(clock: Any) -> None:
     [
         ("3", 3),
         ("0", 0),
-        (formatdate(time.time() + 100_000, usegmt=True), 100_000),
+        pytest.param(formatdate(time.time() + 100_000, usegmt=True), 100_000, id="a date"),
         ("soon", None),
         ("-5", None),
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
