@@ -78,17 +78,15 @@ GIVEN = MilvusAddress.from_environment()
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes long goes first. Tests of one folder that need the same server go to the same process.
+    """Tests of one folder that need the same server go to one process; and groups, which take longest, go first.
 
     Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about.
     """
-    items.sort(
-        key=lambda item: (item.get_closest_marker("xdist_group") is None, item.get_closest_marker("heavy") is None)
-    )
     for item in items:
-        server = getattr(item, "callspec", None) and item.callspec.params.get("milvus")
+        server = item.callspec.params.get("milvus") if hasattr(item, "callspec") else None
         if server and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name} {server}"))
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("xdist_group", "heavy")])
     if GIVEN is None:
         return
     own = [item for item in items if item.get_closest_marker("own_server")]

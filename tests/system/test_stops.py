@@ -109,6 +109,7 @@ def test_killed_and_the_input_changed(task: Task, read_back: Callable[[str], dic
     assert read_back(os.environ["TEST_COLLECTION"]) == {key: entity(key) for key in range(ROWS + 1)}
 
 
+@pytest.mark.alone
 def test_told_to_stop(task: Task, measured: Callable[[str], None]) -> None:
     """The outputs are there in time, and the retry resumes where it was."""
     process, begin = psutil.Process(task.pid), time.monotonic()
