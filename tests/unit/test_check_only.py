@@ -13,10 +13,7 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from tests.servers import UPSERT, ScriptedServer
 
 
-@pytest.fixture(autouse=True)
-def connection(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
-
+pytestmark = pytest.mark.usefixtures("server_connection")
 
 GOOD = {"id": 1, "vector": [0.5, 1, -2, 3], "text": "x"}
 TRAPS: list[Any] = [
