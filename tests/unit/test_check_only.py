@@ -12,7 +12,6 @@ from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 from tests.servers import UPSERT, ScriptedServer
 
-
 pytestmark = pytest.mark.usefixtures("server_connection")
 
 GOOD = {"id": 1, "vector": [0.5, 1, -2, 3], "text": "x"}
