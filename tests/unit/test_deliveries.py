@@ -221,7 +221,7 @@ def checkpoint(state: State) -> Checkpoint:
 
 def test_rows_that_are_not_there_any_more_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was deleted, from the first row to the last that was stored."""
-    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint._STALE_SECONDS", 0)
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint.STALE_SECONDS", 0)
     rows = [(key, 1) for key in range(100)]
     for lost in [{0}, {89}, set(range(100))]:
         store, state, lines = Store(), State(), list[str]()

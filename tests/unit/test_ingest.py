@@ -157,7 +157,7 @@ def test_rows_dropped_are_logged_once_and_shortened(
 ) -> None:
     server.script(DESCRIBE, described("VarChar"))
     monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
-    MilvusRestHook().ingest("docs", [entity("k" * 60)] * 3)
+    MilvusRestHook().ingest("docs", [entity("k" * 60, "x")] * 3)
     log = "".join(capsys.readouterr())
     short = f"'{'k' * 39}…"
     line = f"Dropped 2 rows because a later row has the same key: [0] (key {short}), [1] (key {short})."
