@@ -73,7 +73,10 @@ class RowEncoder:
         """
         if not isinstance(entity, Mapping):
             reason = f"a row must be an object (dict) of field names and values, not {type(entity).__name__}"
-            raise RowError(reason + (f": {_PAIR}" if isinstance(entity, (*_LISTS, float, int, np.number)) else ""), position=position)
+            raise RowError(
+                reason + (f": {_PAIR}" if isinstance(entity, (*_LISTS, float, int, np.number)) else ""),
+                position=position,
+            )
         row = entity if self.shape.is_trivial and type(entity) is dict else self.shape(entity, position)
         parts: list[bytes] = []
         name: Any = None

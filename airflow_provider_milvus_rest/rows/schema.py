@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from airflow_provider_milvus_rest.exceptions import InputError, UnsupportedCollectionError
 
@@ -37,7 +37,8 @@ class CollectionSchema(BaseModel, frozen=True):
     """What ``describe`` says of a collection. ``name`` and ``db_name`` are those it was asked for by.
 
     ``before_2_3_13`` is whether the server is older than Milvus 2.3.13, as far as its description tells. Another
-    ``collection_id`` means another collection of the same name; REST v1 does not tell it.
+    ``collection_id`` means another collection of the same name; REST v1 does not tell it. Without ``is_loaded`` and
+    ``is_indexed``, rows are stored, but can be neither searched nor read.
     """
 
     name: str
@@ -46,6 +47,8 @@ class CollectionSchema(BaseModel, frozen=True):
     dynamic: bool = False
     before_2_3_13: bool = False
     collection_id: int | None = None
+    is_loaded: bool = Field(True, exclude=True)
+    is_indexed: bool = Field(True, exclude=True)
 
     @cached_property
     def primary_key(self) -> FieldSchema:
@@ -82,3 +85,9 @@ class CollectionSchema(BaseModel, frozen=True):
                 f"partition_name: in collection {self.name!r}, the partition key {key!r} decides which partition a "
                 "row goes to: leave it out"
             )
+
+    def unreadable(self) -> str | None:
+        """Why rows can be neither searched nor read, if that is so."""
+        if not self.is_indexed:
+            return f"Collection {self.name!r} has no index: create one, and load it."
+        return None if self.is_loaded else f"Collection {self.name!r} is not loaded: load it."
