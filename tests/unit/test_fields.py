@@ -524,7 +524,7 @@ def test_columns_are_not_a_row(row: dict[str, Any], is_columns: bool) -> None:
     assert caught.value.reason.endswith(advice) is is_columns
 
 
-@pytest.mark.parametrize("row", [VECTOR, tuple(VECTOR), np.ones(4), np.ones((2, 4)), [VECTOR, VECTOR], [1, VECTOR], 0.5])
+@pytest.mark.parametrize("row", [VECTOR, tuple(VECTOR), np.ones(4), np.ones((2, 4)), [VECTOR] * 2, [1, VECTOR], 0.5])
 def test_vectors_are_not_rows(row: Any) -> None:
     with pytest.raises(RowError, match=r"a row must be an object \(dict\).*: to pair vectors with keys, \[{'id': id,"):
         of("FloatVector", 4).encode(row)
