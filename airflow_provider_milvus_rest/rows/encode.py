@@ -15,13 +15,8 @@ from airflow_provider_milvus_rest.rows.shape import KEY_CHARS, FieldMap, Shape
 from airflow_provider_milvus_rest.text import excerpt, name_of
 
 _NULL_FOR_DEFAULT = "is null, for which Milvus would store the field's default: leave it out to get that"
-_GO_ESCAPES = (
-    (b"<", 5),
-    (b">", 5),
-    (b"&", 5),
-    ("\u2028".encode(), 3),
-    ("\u2029".encode(), 3),
-)  # six bytes in Go's JSON
+# By how many bytes these grow in Go's JSON, by which the server measures dynamic fields.
+_GO_ESCAPES = {b"<": 5, b">": 5, b"&": 5, "\u2028".encode(): 3, "\u2029".encode(): 3}
 _LISTS = (list, tuple, np.ndarray)
 _PAIR = "to pair vectors with keys, [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"
 
@@ -95,7 +90,7 @@ class RowEncoder:
                     if name not in self._fields and (extra := self._extra(name, value)):
                         extras[name] = extra
                 text = b"".join(extras.values())
-                size = 1 + len(text) + sum(text.count(char) * more for char, more in _GO_ESCAPES)
+                size = 1 + len(text) + sum(text.count(char) * more for char, more in _GO_ESCAPES.items())
                 if size > fields.MAX_JSON_BYTES:
                     name = max(extras, key=lambda name: len(extras[name]))
                     most = fields.MAX_JSON_BYTES
@@ -157,14 +152,14 @@ def _is_list(value: Any) -> bool:
 def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
     """How a field's values are checked, or UnsupportedCollectionError where this server cannot be sent them."""
     kind, size, old = field.type, field.size, schema.before_2_3_13
-    varchar, element = partial(fields.varchar, size), field.element_type or ""
+    varchar = partial(fields.varchar, size)
     checks = fields.SCALARS | {"VarChar": varchar, "SparseFloatVector": vectors.sparse_vector}
     if size:
         checks |= {name: partial(check, size) for name, check in vectors.VECTORS.items()}
         checks["BinaryVector"] = partial(vectors.binary_vector, old, size)
     if not old:
-        its = varchar if element == "VarChar" else fields.SCALARS.get(element)
-        checks |= {"JSON": fields.json_field, "Array": partial(fields.array_field, "Array", its, field.capacity)}
+        element = varchar if field.element_type == "VarChar" else fields.SCALARS.get(field.element_type or "")
+        checks |= {"JSON": fields.json_field, "Array": partial(fields.array_field, "Array", element, field.capacity)}
     if kind not in checks:
         why = "this package cannot write fields of that type"
         if kind in ("JSON", "Array"):

@@ -9,6 +9,7 @@ server would change is refused. numpy's numbers and bools are taken for what the
 import datetime
 import decimal
 import math
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -107,16 +108,11 @@ def single(value: Any) -> bytes:
 def _number(value: Any, expected: str) -> float:
     value = plain(value)
     if type(value) is int:
-        try:
-            exact = float(value)
-        except OverflowError:
-            exact = math.inf
-        if exact != value:
+        if abs(value) > sys.float_info.max or float(value) != value:
             raise ValueError(f"{shown(value)} has more digits than {expected} holds")
-        return exact
-    if not isinstance(value, float):
+    elif not isinstance(value, float):
         raise wrong_type(expected, value)
-    if not math.isfinite(value):
+    elif not math.isfinite(value):
         raise ValueError(f"is {value}, which is not a finite number")
     return float(value)
 
