@@ -231,6 +231,7 @@ def test_arrays(value: list[Any]) -> None:
         (np.float16(0.5), "Float", "0.5"),
         (5, "Float", "5.0"),
         (2**53, "Double", "9007199254740992.0"),
+        (-(2**1023), "Double", "-8.98846567431158e+307"),
         (1e-7, "dynamic", "1.0e-07"),
         (1e22, "dynamic", "1.0e+22"),
         (np.float64(1e-7), "dynamic", "1.0e-07"),
@@ -272,11 +273,16 @@ NOT_A_NUMBER = "not a finite number"
         (1e-50, "Float", "too small for float32"),
         (2**53 + 1, "Double", "more digits than a float (Double) holds"),
         (10**400, "Double", "more digits"),
+        (2**1024 - 1, "Double", "more digits"),
+        (-(2**1024), "Float", "more digits"),
         (5, "VarChar", "must be a str (VarChar), not int 5"),
         (None, "VarChar", "is null, but must be a str (VarChar)"),
         (uuid.UUID(int=0), "VarChar", "convert it with str(value)"),
         (datetime(2026, 1, 1, tzinfo=timezone.utc), "VarChar", "convert it with value.isoformat()"),
         (b"x", "VarChar", "convert it with value.decode()"),
+        (b"ab", "FloatVector", "convert it with list(value)"),
+        (memoryview(b"ab"), "BinaryVector", "convert it with bytes(value)"),
+        (uuid.UUID(int=5).bytes, "FloatVector", "convert it with list(value)"),
         (pd.NA, "VarChar", "is NAType, but must be a str (VarChar); make it None where the field takes null"),
         (pd.NaT, "Int64", "is NaTType, but must be"),
         (pd.NA, "dynamic", "is NAType, but must be a JSON value; make it None"),
@@ -295,10 +301,19 @@ NOT_A_NUMBER = "not a finite number"
         ([1.0, 2.0, 3.0, float("nan")], "FloatVector", "[3] is nan, which is not a finite float32"),
         ([1.0, 2.0, 3.0, 1e39], "FloatVector", "[3] is 1e+39, which is not a finite float32"),
         ([1.0, 2.0, 3.0, 10**400], "FloatVector", "which is not a finite float32"),
-        ([[1.0, 2.0, 3.0, 4.0]], "FloatVector", "[0] must be a number, not list"),
+        (
+            [[1.0, 2.0, 3.0, 4.0]],
+            "FloatVector",
+            "is a list of vectors (1), but a row has one: to pair vectors with keys",
+        ),
+        ([np.ones(4), np.ones(4)], "FloatVector", "is a list of vectors (2), but a row has one: to pair vectors"),
+        ([[1.0] * 4, 1.0, 2.0, 3.0], "FloatVector", "[0] must be a number, not list"),
         ("[1,2,3,4]", "FloatVector", "must be a list or array of 4 numbers (FloatVector), not str"),
         (None, "FloatVector", "is null, but must be a list or array of 4 numbers"),
-        (np.ones((2, 2)), "FloatVector", "has shape (2, 2) elements"),
+        (np.ones((2, 2)), "FloatVector", "is a list of vectors (2), but a row has one: to pair vectors with keys"),
+        (np.ones((2, 2)), "Float16Vector", "is a list of vectors (2), but a row has one: to pair vectors with keys"),
+        (np.ones((0, 2)), "FloatVector", "has shape (0, 2) elements"),
+        (np.array(1.0), "FloatVector", "has shape () elements"),
         (np.array([True] * 4), "FloatVector", "must be an array of numbers, not of bool"),
         (np.array(["1"] * 4), "FloatVector", "must be an array of numbers"),
         (array.array("i", [1] * 4), "FloatVector", "must be a list or array"),
@@ -333,7 +348,7 @@ NOT_A_NUMBER = "not a finite number"
         ([1], "Int8Vector", "has 1 elements, but Int8Vector(2) takes 2"),
         (b"ab", "Int8Vector", "must be a list (Int8Vector)"),
         (np.array([1.0, 2.0]), "Int8Vector", "[0] must be an int (Int8), not float 1.0"),
-        (np.array([[1, 2]]), "Int8Vector", "[0] must be an int (Int8), not list"),
+        (np.array([[1, 2]]), "Int8Vector", "is a list of vectors (1), but a row has one: to pair vectors with keys"),
         (np.ma.masked_array([1, 2], [False, True]), "Int8Vector", "[1] is null"),
         ([0.5], "SparseFloatVector", "must be a dict of weights by index (SparseFloatVector), not list"),
         ({2**32 - 1: 0.5}, "SparseFloatVector", "has the index 4294967295, which is not an int from 0 to 4294967294"),
@@ -383,6 +398,13 @@ def test_refused_with_the_reason(value: Any, kind: str, reason: str) -> None:
         "Int8Vector": 2,
     }
     assert reason in refused(value, kind, sizes.get(kind))
+
+
+def test_sixteen_bytes_may_be_a_uuid() -> None:
+    for kind in ("VarChar", "JSON", "dynamic"):
+        assert refused(uuid.UUID(int=5).bytes, kind, 36).endswith(
+            "; convert it with str(uuid.UUID(bytes=value)) if it is a UUID"
+        )
 
 
 HUGE = 10**5000
@@ -459,6 +481,80 @@ def test_missing_extra_and_reserved_fields() -> None:
         with pytest.raises(RowError, match=reason) as caught:
             encoder(*fields, dynamic=dynamic).encode(row)
         assert caught.value.field == field
+
+
+def test_a_missing_field_is_told_with_the_names_that_the_row_has() -> None:
+    vector = FieldSchema(name="vector", type="FloatVector", size=4)
+    for row, reason in (
+        ({"id": 1, "embedding": [0.5] * 4}, "is missing; it has id, embedding (field_map gives fields other names)"),
+        ({f"n{n}": n for n in range(11)} | {"id": 1}, "it has " + ", ".join(f"n{n}" for n in range(10)) + "… ("),
+        ({"id": 1, "x" * 500: 1}, "it has id, " + "x" * 196 + "… ("),
+        ({"id": 1, HUGE: 1}, "it has id, an int of 16610 bits ("),
+    ):
+        with pytest.raises(RowError) as caught:
+            encoder(vector, dynamic=True).encode(row)
+        assert (caught.value.field, caught.value.key) == ("vector", row["id"])
+        assert reason in caught.value.reason
+
+
+VECTOR = [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    ("row", "is_columns"),
+    [
+        ({"id": [1, 2], "vector": [VECTOR, VECTOR]}, True),
+        ({"vector": (VECTOR, VECTOR), "id": (1, 2)}, True),
+        ({"id": np.array([1, 2]), "vector": np.ones((2, 4), np.float32), "text": ["a", "b"]}, True),
+        ({"id": [1], "vector": [VECTOR]}, True),
+        ({"text": ["a", "b"], "vector": [VECTOR, VECTOR]}, True),
+        ({"id": [1, 2], "text": ["a", "b"]}, True),
+        ({"id": [1, 2], "vector": [VECTOR]}, False),
+        ({"id": [1, 2, 3, 4], "vector": VECTOR}, False),
+        ({"tags": [1, 2, 3, 4], "vector": VECTOR}, False),
+        ({"vector": VECTOR}, False),
+        ({"id": 1, "vector": [VECTOR, VECTOR]}, False),
+        ({"id": [], "vector": []}, False),
+        ({"id": np.array(1.0), "vector": np.array(1.0)}, False),
+        ({}, False),
+    ],
+)
+def test_columns_are_not_a_row(row: dict[str, Any], is_columns: bool) -> None:
+    rows = encoder(FieldSchema(name="vector", type="FloatVector", size=4), dynamic=True)
+    with pytest.raises(RowError) as caught:
+        rows.encode(row)
+    advice = f"; the row has lists of the same length ({', '.join(row)}): one dict is one row, not columns"
+    assert caught.value.reason.endswith(advice) is is_columns
+
+
+@pytest.mark.parametrize("row", [VECTOR, tuple(VECTOR), np.ones(4), np.ones((2, 4)), [VECTOR] * 2, [1, VECTOR], 0.5])
+def test_vectors_are_not_rows(row: Any) -> None:
+    with pytest.raises(RowError, match=r"a row must be an object \(dict\).*: to pair vectors with keys, \[{'id': id,"):
+        of("FloatVector", 4).encode(row)
+
+
+def test_a_null_is_no_dynamic_field() -> None:
+    """Milvus drops it as well: the row does not have that field. Nulls inside of lists and objects stay."""
+    function = FieldSchema(name="bm25", type="SparseFloatVector", function_output=True)
+    rows = encoder(function, dynamic=True)
+    for row, kept in (
+        ({"id": 1, "a": None}, {"id": 1}),
+        ({"id": 1, "a": None, "b": [None, {"c": None}]}, {"id": 1, "b": [None, {"c": None}]}),
+        ({"id": 1, "a": {"b": None}, "c": None, "d": 5}, {"id": 1, "a": {"b": None}, "d": 5}),
+    ):
+        text = rows.encode(row)[1]
+        assert json.loads(text) == kept == rows.decode(text)
+    with pytest.raises(RowError, match="field 'a' is not a field of 'docs'"):
+        encoder().encode({"id": 1, "a": None})
+    with pytest.raises(RowError, match=r"field '\$meta' is reserved by Milvus"):
+        rows.encode({"id": 1, "$meta": None})
+    with pytest.raises(RowError, match="field 'bm25' is written by a function"):
+        rows.encode({"id": 1, "bm25": None})
+    with pytest.raises(RowError, match="field '5' is a field name of type int"):
+        rows.encode({"id": 1, 5: None})
+    mapped = RowEncoder(CollectionSchema(name="docs", fields_=(ID,), dynamic=True), {"a": "b"})
+    assert mapped.encode({"id": 1, "a": None})[1] == b'{"id":1}'
+    assert mapped.decode(mapped.encode({"id": 1, "a": 5, "c": None})[1]) == {"id": 1, "a": 5}
 
 
 def test_nullable_and_default() -> None:

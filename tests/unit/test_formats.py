@@ -345,7 +345,7 @@ VECTOR_ONLY = RowEncoder(
         (pa.list_(pa.int8()), [[1, 2], []], {1: "has 0 elements"}),
         (pa.list_(pa.string()), [["1", "2"]], {0: "[0] must be a number, not str"}),
         (pa.list_(pa.bool_()), [[True, False]], {0: "[0] must be a number, not bool"}),
-        (pa.list_(pa.list_(pa.float32())), [[[1], [2]]], {0: "[0] must be a number, not list"}),
+        (pa.list_(pa.list_(pa.float32())), [[[1], [2]]], {0: "is a list of vectors (2), but a row has one"}),
         (pa.string(), ["[1, 2]"], {0: "must be a list or array"}),
         (pa.binary(), [b"12345678"], {0: "must be a list or array"}),
     ],
