@@ -8,8 +8,6 @@ see only the retryable ones.
 No message contains a password, a token or a whole vector; what a server sent is cut to 300 characters.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from airflow_provider_milvus_rest.text import shown
@@ -28,10 +26,9 @@ class MilvusRestError(Exception):
     timed_out: bool = False
     """Whether the request may still be applied later, because one side stopped waiting."""
 
-    def __init_subclass__(cls, *, retryable: bool | None = None) -> None:
+    def __init_subclass__(cls, *, retryable: bool = False) -> None:
         super().__init_subclass__()
-        if retryable is not None:
-            cls.retryable = retryable
+        cls.retryable = retryable
 
     def __init__(
         self, message: str, *, code: int | None = None, http_status: int | None = None, retry_after: float | None = None

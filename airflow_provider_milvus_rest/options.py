@@ -39,9 +39,9 @@ class Options:
     convert: Convert | None = None
 
     def __post_init__(self) -> None:
-        _check_int("batch_size", self.batch_size, 1)
-        _check_int("max_request_bytes", self.max_request_bytes, 1)
-        _check_int("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
+        check_int("batch_size", self.batch_size, 1)
+        check_int("max_request_bytes", self.max_request_bytes, 1)
+        check_int("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
         seconds = self.retry_seconds
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
             raise InputError(f"retry_budget must be a timedelta or a number of seconds ≥ 0, not {shown(seconds)}")
@@ -52,7 +52,7 @@ class Options:
         if self.on_reject == "fail" and (self.rejects is not None or self.max_rejects is not None):
             raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
         if self.max_rejects is not None:
-            _check_int("max_rejects", self.max_rejects, 0)
+            check_int("max_rejects", self.max_rejects, 0)
         shape.check(self.rows_path, self.field_map, self.key_from, self.convert)
 
     @property
@@ -67,10 +67,17 @@ class Options:
         return [self.partition_name, *shaped, uuid4().hex if convert is None else convert]
 
 
-def _check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
+def check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuse what is not an integer within limits."""
     if type(value) is not int or value < least or (most and value > most):
         limits = f"from {least} to {most}" if most else f"≥ {least}"
         raise InputError(f"{name} must be an integer {limits}, not {shown(value)}")
+
+
+def check_name(parameter: str, value: Any) -> None:
+    """Refuse what cannot name anything in Milvus."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise InputError(f"{parameter} must be a non-empty str of printable characters, not {shown(value)}")
 
 
 DEFAULTS = Options()

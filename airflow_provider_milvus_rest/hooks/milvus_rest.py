@@ -17,7 +17,7 @@ from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
-from airflow_provider_milvus_rest.options import DEFAULTS, Options
+from airflow_provider_milvus_rest.options import DEFAULTS, Options, check_name
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import EXTRAS, ConnectionSettings
@@ -29,18 +29,16 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import FieldMap
 from airflow_provider_milvus_rest.text import shown
 
-SCHEMA_SECONDS = 60
-"""How long :meth:`MilvusRestHook.upsert` goes by what it knows of a collection."""
+SCHEMA_SECONDS = 60  # how long MilvusRestHook.upsert goes by what it knows of a collection
 
 
 class MilvusRestHook(BaseHook):
     """Upserts entities into Milvus over its REST API.
 
-    In all methods, ``collection_name`` is a collection or an alias, ``db_name`` the database (default: the
-    connection's), and ``partition_name`` a partition, with ``api_version`` v2 (default: Milvus's default partition). A
-    row of the same key in another partition stays. Methods that reach the server raise a
-    :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`, which is also an ``AirflowFailException`` where
-    a retry cannot help.
+    ``collection_name``, ``db_name`` and ``partition_name`` are always those of
+    :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`. Methods that reach the server
+    raise a :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`, which is also an ``AirflowFailException``
+    where a retry cannot help.
 
     :param milvus_rest_conn_id: the Airflow connection to use.
     """
@@ -56,7 +54,7 @@ class MilvusRestHook(BaseHook):
         self._client: MilvusRestClient | None = None
         self._retries: set[Retry] = set()
         self._stopped = False
-        self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
+        self._schemas: dict[tuple[str, str | None], tuple[float, CollectionSchema, RowEncoder]] = {}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -77,22 +75,18 @@ class MilvusRestHook(BaseHook):
 
     @final_errors()
     def get_conn(self) -> MilvusRestClient:
-        """The client for the connection, made once.
-
-        :raises ConnectionSettingsError: naming the connection's field that cannot be used.
-        """
+        """The client for the connection, made once; a ConnectionSettingsError names a field that cannot be used."""
         if self._client is None:
             connection = self.get_connection(self.milvus_rest_conn_id)
             fields = {name: getattr(connection, name) for name in ("host", "port", "login", "password", "schema")}
+            where = f"Connection {self.milvus_rest_conn_id!r}"
             try:
                 settings, unknown = ConnectionSettings.from_connection(**fields, extra=_extra(connection.extra))
             except e.ConnectionSettingsError as error:
-                raise e.ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
+                raise e.ConnectionSettingsError(f"{where}: {error}") from None
             if unknown:
-                names, known = ", ".join(unknown), ", ".join(sorted(EXTRAS))
-                self.log.warning(
-                    "Connection %r has unknown extras: %s. Known: %s", self.milvus_rest_conn_id, names, known
-                )
+                known = ", ".join(sorted(EXTRAS))
+                self.log.warning("%s has unknown extras: %s. Known: %s", where, ", ".join(unknown), known)
             self._client = MilvusRestClient(settings)
         return self._client
 
@@ -116,30 +110,29 @@ class MilvusRestHook(BaseHook):
 
         :param data: one entity (a dict of field names and values) or a list of them, each with its own primary key.
         :return: the count and the primary keys Milvus acknowledged, in the order of ``data``.
-        :raises RowError: before anything is sent: an entity that cannot be stored exactly as it is, or two with one
-            primary key.
+        :raises RowError: before anything is sent: an entity cannot be stored exactly as it is, or two have one key.
         """
         single = isinstance(data, Mapping)
         if not single and not isinstance(data, (list, tuple)):
             raise e.InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
         self._check_partition(partition_name)
-        schema, encoder = self._described(collection_name, db_name)
+        _, schema, encoder = self._described(collection_name, db_name)
         schema.check_partition(partition_name)
-        seen: dict[Key, str] = {}
-        encoded = []
+        encoded: dict[Key, bytes] = {}
         for index, entity in enumerate([data] if single else data):
             position = f"[{index}]"
             key, text = encoder.encode(entity, position)
-            if key in seen:
-                raise e.RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
-            seen[key] = position
-            encoded.append(text)
+            if key in encoded:
+                reason = f"has the same primary key as [{list(encoded).index(key)}]: {shown(key)}"
+                raise e.RowError(reason, position=position, key=key)
+            encoded[key] = text
         if not encoded:
             return UpsertResult(upsert_count=0, upsert_ids=[])
+        keys, texts = list(encoded), list(encoded.values())
         where = {"collection_name": schema.name, "db_name": schema.db_name, "partition_name": partition_name}
-        request = UpsertRequest(**where, data=encoded[0] if single else encoded)
+        request = UpsertRequest(**where, data=texts[0] if single else texts)
         try:
-            return self.get_conn().upsert(request, list(seen))
+            return self.get_conn().upsert(request, keys)
         except (e.DataRefusedError, e.NotFoundError):
             self._schemas.clear()  # another collection may have taken its place
             raise
@@ -172,21 +165,17 @@ class MilvusRestHook(BaseHook):
         parameters that are not described here are those of
         :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
 
-        :param rows: an iterable of entities (dicts) or of tables, a table (Arrow, pandas, polars, whatever has
-            ``__arrow_c_stream__``; needs pyarrow), or
+        :param rows: an iterable of entities (dicts) or of tables, one table, or
             :class:`~airflow_provider_milvus_rest.rows.readers.FileRows`.
         :param rejects_file: with ``on_reject="skip"``: a ``pathlib.Path`` or ``ObjectStoragePath`` to write, see
             :mod:`~airflow_provider_milvus_rest.rows.rejected`.
-        :param report: the report to fill; it stays true if this raises. Default: a new one.
+        :param report: the report to fill and return; it stays true if this raises. Default: a new one.
         :param checkpoint: where to resume, and to save how far this run is.
-        :return: the report.
         :raises RowsRejectedError: naming the first of the rejected rows.
         :raises StoppedError: there was a :meth:`stop`.
         """
-        options = Options(
-            *(batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file),
-            *(partition_name, rows_path, field_map, key_from, convert),
-        )
+        limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file)
+        options = Options(*limits, partition_name, rows_path, field_map, key_from, convert)
         return self.run(collection_name, rows, options, db_name, report, checkpoint)
 
     @final_errors()
@@ -200,7 +189,7 @@ class MilvusRestHook(BaseHook):
         checkpoint: Checkpoint | None = None,
     ) -> IngestReport:
         """What :meth:`ingest` does, with the limits and choices as one value."""
-        report = IngestReport() if report is None else report
+        report = report or IngestReport()
         source = rows if isinstance(rows, FileRows) else _entities(rows)
         retry = Retry(options.retry_seconds, options.concurrency, self.log.warning)
         self._retries.add(retry)
@@ -248,7 +237,7 @@ class MilvusRestHook(BaseHook):
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """A collection's fields, as the server describes them now."""
         database = self._database(db_name)
-        _check_name("collection_name", collection_name)
+        check_name("collection_name", collection_name)
         return self.get_conn().describe_collection(collection_name, database)
 
     @final_errors()
@@ -259,7 +248,7 @@ class MilvusRestHook(BaseHook):
     @final_errors()
     def collection_uri(self, collection_name: str, db_name: str | None = None) -> str:
         """A collection as an asset, ``milvus://host:port/db/collection``. An alias is not followed."""
-        _check_name("collection_name", collection_name)
+        check_name("collection_name", collection_name)
         return collection_uri(self.get_conn().settings.base_url, self._database(db_name), collection_name)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -269,32 +258,30 @@ class MilvusRestHook(BaseHook):
         except (e.MilvusRestError, AirflowException) as error:
             return False, str(error)
         settings = self.get_conn().settings
-        database = settings.database or DEFAULT_DATABASE
         count = "1 collection" if len(names) == 1 else f"{len(names)} collections"
-        warning = ""
+        found = f"Milvus at {settings.base_url}: {count} in {settings.database or DEFAULT_DATABASE!r}"
         if settings.token and settings.is_in_the_clear:
-            warning = ". The password is sent unencrypted: enable TLS in Milvus, and write the host with https://"
-        return True, f"Milvus at {settings.base_url}: {count} in {database!r}{warning}"
+            found += ". The password is sent unencrypted: enable TLS in Milvus, and write the host with https://"
+        return True, found
 
-    def _described(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
+    def _described(self, collection_name: str, db_name: str | None) -> tuple[float, CollectionSchema, RowEncoder]:
         """A collection, from memory for :data:`SCHEMA_SECONDS`: describing for each row would double the requests."""
         name, now = (collection_name, db_name), time.monotonic()
         if name not in self._schemas or self._schemas[name][0] < now:
             schema = self.describe_collection(collection_name, db_name)
-            self._schemas[name] = now + SCHEMA_SECONDS, (schema, RowEncoder(schema))
-        return self._schemas[name][1]
+            self._schemas[name] = now + SCHEMA_SECONDS, schema, RowEncoder(schema)
+        return self._schemas[name]
 
     def _check_partition(self, partition_name: str | None) -> None:
         if partition_name is not None:
-            _check_name("partition_name", partition_name)
+            check_name("partition_name", partition_name)
             self.get_conn().check_partition(partition_name)
 
     def _database(self, db_name: str | None) -> str | None:
         """``db_name`` or the connection's; an empty name is an error, since it would mean another database."""
-        if db_name is None:
-            return self.get_conn().settings.database
-        _check_name("db_name", db_name)
-        return db_name
+        if db_name is not None:
+            check_name("db_name", db_name)
+        return db_name or self.get_conn().settings.database
 
 
 def _extra(text: str | None) -> dict[str, Any]:
@@ -306,11 +293,6 @@ def _extra(text: str | None) -> dict[str, Any]:
     if not isinstance(extra, dict):
         raise e.ConnectionSettingsError("field 'extra' must be a JSON object")
     return extra
-
-
-def _check_name(parameter: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise e.InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")
 
 
 def _entities(rows: Any) -> Entities:

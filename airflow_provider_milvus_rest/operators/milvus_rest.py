@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, XComArg
 
@@ -31,23 +31,25 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+_OPTIONS = [name for name in vars(DEFAULTS) if name != "rejects"]
+
 
 class MilvusRestUpsertOperator(BaseOperator):
     """Upsert entities into a Milvus collection, from memory or from files, and output the counts.
 
-    The task's outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under
-    its own key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``; they are pushed also when
-    the task fails. ``read_count == upsert_count + duplicate_count + rejected_count + unconfirmed_count``, always.
+    The outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under its own
+    key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``, also when the task fails.
+    ``read_count == upsert_count + duplicate_count + rejected_count + unconfirmed_count``, always.
 
     If the collection's asset, ``milvus://host:port/db/collection``, is among the task's ``outlets``, its event has the
     counts as its ``extra``. OpenLineage is told of the files, the collection, and how much it took.
 
     :param collection_name: a collection or an alias, whose primary key is not autoID. (templated)
-    :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, or the output
-        of another task that is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's
-        output, a list of outputs: lists in a list are flattened one level). A table will do for an iterable: Arrow,
-        pandas, polars, whatever has ``__arrow_c_stream__`` (needs pyarrow). Not templated, since rendering copies
-        every vector into Airflow's database: a str is an error.
+    :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, a table
+        (Arrow, pandas, polars, whatever has ``__arrow_c_stream__``; needs pyarrow), or the output of another task that
+        is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's output, a list of outputs:
+        lists in a list are flattened one level). Text is an error: it is not templated, since rendering copies every
+        vector into Airflow's database.
     :param files: instead of ``entities``: a path, a glob, a folder, one of the shards of :func:`plan_shards`, or a
         list of them, on the worker or, as a URI (``s3://bucket/embeddings/*.jsonl``), on any storage of which Airflow
         has an ``ObjectStoragePath``. JSON Lines (``.jsonl``, ``.ndjson``), CSV, Parquet and Arrow (``.arrow``,
@@ -73,37 +75,29 @@ class MilvusRestUpsertOperator(BaseOperator):
         partition. A row of the same key in another partition stays. (templated)
     :param batch_size: most rows in a request.
     :param max_request_bytes: most bytes of encoded rows in a request; a larger row is sent in its own request.
-    :param concurrency: most requests on their way at the same time; two that share a primary key never are.
-    :param retry_budget: how long a request that a retry may help is sent again, in seconds or as a timedelta, with
-        growing pauses, from its first failure on. Before the first response of a run, and for errors that may be the
-        request's own fault, it is 30 s at most; 0 for no retries.
+    :param concurrency: most requests in flight at the same time; two that share a primary key never are.
+    :param retry_budget: how long a request is retried, in seconds or as a timedelta, with growing pauses, from its
+        first failure on; 0 for no retries. Before the first response of a run, and for errors that may be the
+        request's own fault, at most 30 s.
     :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
         error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and continues.
     :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
     :param rejects_path: with ``"skip"``: a folder for a file of rejected rows of each try of a task, local or a URI,
-        which may name the storage's connection (``s3://conn_id@bucket/rejects``).
-        Its path is the output ``rejects_path``; fix the rows and pass it as ``files``. (templated)
+        which may name the storage's connection (``s3://conn_id@bucket/rejects``). The file's path is the output
+        ``rejects_path``; fix the rows and pass it as ``files``. (templated)
     :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
     :param resume: whether Airflow's own retry of the task skips the rows that the try before it has stored, where that
         is sure (Airflow 3.3 and later).
     :param milvus_rest_conn_id: the Airflow connection. (templated)
-
-    :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`; requests before it stay written, and
-        running the task again is safe, since an upsert by key can be repeated.
+    :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`. Rows that were acknowledged stay
+        written; running the task again is safe, since an upsert by key can be repeated.
     """
 
     template_fields: Sequence[str] = (
-        "collection_name",
-        "db_name",
-        "partition_name",
-        "files",
-        "source_conn_id",
-        "rejects_path",
+        *("collection_name", "db_name", "partition_name", "files", "source_conn_id", "rejects_path"),
         "milvus_rest_conn_id",
     )
     ui_color = "#c6eafb"
-    _makes_entities: ClassVar[bool] = False
-    """Whether each try has entities of its own."""
 
     def __init__(
         self,
@@ -134,21 +128,19 @@ class MilvusRestUpsertOperator(BaseOperator):
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
         with final_errors():
-            if (entities is None) == (files is None):
-                raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
-            if (source_conn_id is not None or file_format is not None) and files is None:
-                raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format can only be used with files.")
+            self._check_source(entities=entities, files=files, source_conn_id=source_conn_id, file_format=file_format)
             check_format(file_format)
             forms.refuse_text(entities)
             limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_path)
-            self.options = Options(*limits, partition_name, rows_path, field_map, key_from, convert)
+            options = Options(*limits, partition_name, rows_path, field_map, key_from, convert)
+        for name in _OPTIONS:  # attributes as in any operator: for rendering, for a cluster policy
+            setattr(self, name, getattr(options, name))
         self.collection_name = collection_name
         self.entities = entities
         self.files = as_paths(files)
         self.file_format = file_format
         self.source_conn_id = source_conn_id
         self.db_name = db_name
-        self.partition_name = partition_name
         self.rejects_path = as_paths(rejects_path)
         self.return_ids = return_ids
         self.resume = resume
@@ -158,6 +150,13 @@ class MilvusRestUpsertOperator(BaseOperator):
         # A template field would do this by itself, and render a copy of every vector into the database.
         for reference in forms.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
+
+    def _check_source(self, *, entities: Any, files: Any, **of_files: Any) -> None:
+        """Refuse arguments that do not say where the rows are."""
+        if (entities is None) == (files is None):
+            raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
+        if files is None and any(value is not None for value in of_files.values()):
+            raise InputError(f"Task {self.task_id!r}: {' and '.join(of_files)} can only be used with files.")
 
     @cached_property
     def hook(self) -> MilvusRestHook:
@@ -174,12 +173,12 @@ class MilvusRestUpsertOperator(BaseOperator):
             with final_errors():
                 rows = self._rows(context)
                 rejects = rejects_file(self.rejects_path, context, self.task_id)
-                options = replace(self.options, rejects=rejects, partition_name=self.partition_name)
+                options = Options(rejects=rejects, **{name: getattr(self, name) for name in _OPTIONS})
                 checkpoint = self._checkpoint(context, rows)
                 uri = hook.collection_uri(self.collection_name, self.db_name)
             outlets, others = split_outlets(self.outlets, uri)
             for other in others:
-                self.log.warning("Outlet %s is another collection than %s, and gets no counts", other.uri, uri)
+                self.log.warning("The event of outlet %s gets no counts: the task upserts into %s", other.uri, uri)
             files = rows.names if isinstance(rows, FileRows) else []
             self._lineage = outlets[0].uri if outlets else uri, files, report
             hook.run(self.collection_name, rows, options, self.db_name, report, checkpoint)
@@ -192,11 +191,9 @@ class MilvusRestUpsertOperator(BaseOperator):
         if not report.read_count:
             self.log.info("Nothing to upsert: the source is empty.")
         for outlet in outlets if "outlet_events" in context else ():
-            counts = {key: value for key, value in report.outputs().items() if key != "upsert_ids"}
-            if report.rejects_path:
-                counts["rejects_path"] = without_connection(report.rejects_path)
+            path = report.rejects_path and without_connection(report.rejects_path)
             event = context["outlet_events"][outlet]
-            event.extra = {**(event.extra or {}), **counts}
+            event.extra = {**(event.extra or {}), **replace(report, upsert_ids=None, rejects_path=path).outputs()}
         return report.outputs()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage":
@@ -210,11 +207,7 @@ class MilvusRestUpsertOperator(BaseOperator):
             self.hook.stop()
 
     def _checkpoint(self, context: "Context", rows: Any) -> Checkpoint | None:
-        """Where Airflow's own retry may resume, on Airflow 3.3 and later.
-
-        A cleared task starts over, though its state store is not cleared (Airflow 3.3.2): clearing counts up
-        ``clear_number`` of the run, and mostly ``max_tries`` of the task (``clear_task_instances``).
-        """
+        """Where Airflow's own retry may resume, on Airflow 3.3 and later; a cleared task starts over."""
         if not (self.retries and self.resume):
             return None
         store, source = context.get("task_state_store"), None
@@ -223,7 +216,7 @@ class MilvusRestUpsertOperator(BaseOperator):
             why = "this Airflow keeps no state between tries (3.3 and later do)"
         elif self.return_ids:
             why = "return_ids needs the keys of all rows"
-        elif described(self.options.convert) is None:
+        elif described(self.convert) is None:
             why = "a function in convert cannot be compared with that of an earlier try"
         else:
             try:
@@ -233,21 +226,21 @@ class MilvusRestUpsertOperator(BaseOperator):
         if source is None:
             self.log.info("A retry would start over: %s.", why)
             return None
+        # Clearing leaves the state store as it is (Airflow 3.3.2); it counts up one of these (clear_task_instances).
         cleared = getattr(context["ti"], "max_tries", None), getattr(context.get("dag_run"), "clear_number", None)
         return Checkpoint(store, fingerprint(source, cleared), self.log.warning)
 
     def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
         if self.entities is None:
             if self.files is None:
-                raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
+                raise InputError("files: the upstream task returned None. For no files, return an empty list.")
             files = find(self.files, self.source_conn_id, self.file_format)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
             self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
             return FileRows(files)
         forms.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
         entities = self.entities.resolve(context) if forms.is_reference(self.entities) else self.entities
-        if not self._makes_entities:
-            forms.refuse_second_reading(entities)
+        forms.refuse_second_reading(entities)
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
         return forms.iter_entities(entities, context)
