@@ -88,6 +88,10 @@ class RowsRejectedError(MilvusRestError):
     """More rows are rejected than allowed. The message names the first ones."""
 
 
+class RowsDifferError(MilvusRestError):
+    """Rows are stored with other values than in the source, or not at all. The message names the first ones."""
+
+
 class SourceUnavailableError(InputError, retryable=True):
     """A storage does not respond, or refuses access. Check the storage's connection."""
 
