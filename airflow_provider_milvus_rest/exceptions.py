@@ -26,9 +26,10 @@ class MilvusRestError(Exception):
     timed_out: bool = False
     """Whether the request may still be applied later, because one side stopped waiting."""
 
-    def __init_subclass__(cls, *, retryable: bool = False) -> None:
+    def __init_subclass__(cls, *, retryable: bool | None = None) -> None:
         super().__init_subclass__()
-        cls.retryable = retryable
+        if retryable is not None:
+            cls.retryable = retryable
 
     def __init__(
         self, message: str, *, code: int | None = None, http_status: int | None = None, retry_after: float | None = None
