@@ -13,7 +13,7 @@ from pytest_mock import MockerFixture
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestCompareOperator, MilvusRestUpsertOperator
 from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, described
 
 
@@ -173,6 +173,8 @@ def test_limits_and_choices_are_attributes(server: ScriptedServer, upsert: Any) 
     with DAG("dag", schedule=None):
         mapped = MilvusRestUpsertOperator.partial(task_id="mapped", batch_size=7).expand(collection_name=["a"])
     assert mapped.unmap({"collection_name": "a", "entities": []}).batch_size == 7
+    compare = MilvusRestCompareOperator(task_id="compare", collection_name="docs", entities=[], batch_size=7)
+    assert (compare.batch_size, compare.on_difference) == (7, "fail")
 
 
 def test_the_upstream_task_is_upstream() -> None:
