@@ -5,7 +5,6 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
-from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.assets.milvus_rest import DEFAULT_DATABASE, collection_uri
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -30,23 +29,6 @@ class MilvusRestConnectionHook(BaseHook):
         super().__init__(**kwargs)
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """The form's own fields, for Airflow before 3.2, which does not read them from the provider info."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import StringField
-
-        widgets = {}
-        for name, field in CONN_FIELDS.items():
-            texts = {"description": field["description"], "default": str(field["schema"].get("default", ""))}
-            widgets[name] = StringField(field["label"], widget=BS3TextFieldWidget(), **texts)
-        return widgets
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Labels and placeholders of the form's common fields, likewise."""
-        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     @final_errors()
     def get_conn(self) -> MilvusRestClient:

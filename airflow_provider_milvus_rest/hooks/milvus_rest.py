@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
+from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.connection import MilvusRestConnectionHook
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -43,6 +44,24 @@ class MilvusRestHook(MilvusRestConnectionHook):
         self._retries: set[Retry] = set()
         self._stopped = False
         self._schemas: dict[tuple[str, str | None], tuple[float, CollectionSchema, RowEncoder]] = {}
+
+    # Airflow before 3.2 asks for these two the class that the provider info names, and not its bases.
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's own fields, for Airflow before 3.2, which does not read them from the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import StringField
+
+        widgets = {}
+        for name, field in CONN_FIELDS.items():
+            texts = {"description": field["description"], "default": str(field["schema"].get("default", ""))}
+            widgets[name] = StringField(field["label"], widget=BS3TextFieldWidget(), **texts)
+        return widgets
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels and placeholders of the form's common fields, likewise."""
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     def close(self) -> None:
         """Close the client's connections; the hook can be used again afterwards."""
