@@ -1,4 +1,4 @@
-"""The connection to Milvus: its form, its client, and what can be asked about collections."""
+"""The connection to Milvus: its client, and what can be asked about collections."""
 
 import json
 from typing import Any
