@@ -189,7 +189,9 @@ class Shape:
             key = key_of(*values)
         except ValueError as error:
             raise ValueError(f"{no} {error}") from None
-        if fields.setdefault(self._key, key) != key:
+        if fields.get(self._key) is None:  # LangChain's documents have a null
+            fields[self._key] = key
+        elif fields[self._key] != key:
             raise ValueError(f"is {shown(fields[self._key])}, but key_from makes another key of this row ({key})")
 
 

@@ -574,7 +574,7 @@ def test_nullable_and_default() -> None:
 def test_collections_that_cannot_be_written() -> None:
     for fields, old, message in (
         ([FieldSchema(name="x", type="JSON")], True, "field 'x' is of type JSON: Milvus before 2.3.6 does not accept"),
-        ([FieldSchema(name="x", type="Array")], True, "is of type Array: Milvus before 2.3.6 cannot"),
+        ([FieldSchema(name="x", type="Array")], True, "is of type Array: Milvus before 2.3.6 does not accept"),
         *(
             (
                 [FieldSchema(name="x", type=kind)],
