@@ -1,7 +1,5 @@
 """Milvus's REST API: calls out, data or exceptions back. No retries here."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,20 +11,17 @@ import requests
 from pydantic import TypeAdapter
 
 from airflow_provider_milvus_rest import exceptions as e
-from airflow_provider_milvus_rest.rest.codes import REMEDIES, class_of_answer, class_of_status, told_by_message
+from airflow_provider_milvus_rest.rest import codes
 from airflow_provider_milvus_rest.rest.dialects import DIALECTS, Call
 from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import Answer, UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
-from airflow_provider_milvus_rest.rest.transport import PROXY_ASKS, Transport
+from airflow_provider_milvus_rest.rest.transport import Transport
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.text import excerpt
 
-KEYS_PER_CALL = 20
-"""How many keys :meth:`MilvusRestClient.stored_keys` asks for at once."""
-_UNREADABLE_KEY = -(2**63)
-"""Milvus reads a filter's digits without their sign, and these are out of its range then: the whole call fails."""
-_NAMES = TypeAdapter(list[str])
+KEYS_PER_CALL = 20  # how many keys stored_keys asks for at once
+_UNREADABLE_KEY = -(2**63)  # Milvus reads a filter's digits without their sign: out of range, and the whole call fails
 _T = TypeVar("_T")
 
 
@@ -39,10 +34,13 @@ class MilvusRestClient:
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
         self._dialect = DIALECTS[settings.api_version]
-        self._mask = Masking(settings.token.get_secret_value() if settings.token else None)
+        self._is_milvus = False  # whether Milvus has answered
+        mask = Masking(settings.token.get_secret_value() if settings.token else None)
+        # One line of what the server sent, without the token.
+        self._excerpt: Callable[[str], str] = lambda text: excerpt(mask(text))
         self._transport = Transport(settings, self._excerpt)
 
-    def __enter__(self) -> MilvusRestClient:
+    def __enter__(self) -> "MilvusRestClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,11 +74,13 @@ class MilvusRestClient:
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
         """The fields of a collection or of an alias."""
         read = partial(self._dialect.read_schema, collection_name=collection_name, db_name=db_name)
-        return self._call(self._dialect.describe(collection_name, db_name), "fields of a collection", read)
+        call = self._dialect.ask(self._dialect.describe_path, db_name, collection_name)
+        return self._call(call, "fields of a collection", read)
 
     def list_collections(self, db_name: str | None = None) -> list[str]:
         """The names of a database's collections."""
-        return self._call(self._dialect.list_collections(db_name), "list of names", _NAMES.validate_python)
+        call = self._dialect.ask(self._dialect.list_path, db_name)
+        return self._call(call, "list of names", TypeAdapter(list[str]).validate_python)
 
     def stored_keys(self, schema: CollectionSchema, keys: Sequence[Key], partition_name: str | None = None) -> set[Key]:
         """Which of these primary keys a collection holds, as far as the server's consistency level shows.
@@ -102,8 +102,7 @@ class MilvusRestClient:
     def _call(self, call: Call, expected: str, read: Callable[[Any], _T]) -> _T:
         """What ``read`` makes of the answer's data."""
         try:
-            response, text = self._transport.send(call)
-            answer = self._answer(response, text, call)
+            answer = self._answer(*self._transport.send(call), call)
             try:
                 return read(answer.data)
             except (AttributeError, KeyError, TypeError, ValueError):
@@ -118,21 +117,19 @@ class MilvusRestClient:
         """The answer, if it reports success and nothing contradicts it."""
         status, where = response.status_code, self.settings.base_url
         answer, rest = _first_json(text)
-        cls, code, remedy = class_of_status(status), None, None
-        if status == 407:
-            cls, message = e.ConnectionSettingsError, PROXY_ASKS
+        cls, code, remedy = codes.class_of_answer(status), None, None
+        self._is_milvus = self._is_milvus or answer is not None
+        if answer is None and status == 400 and "HTTPS" in text:
+            cls, message = e.ConnectionSettingsError, f"{where} uses TLS: write the connection's host with https://."
+        elif answer is None and response.is_redirect:
+            location = self._excerpt(response.headers["Location"])
+            message = f"{where} sent a redirect to {location!r}, which is not followed."
         elif answer is None:
-            if status == 400 and "HTTPS" in text:
-                cls, message = (
-                    e.ConnectionSettingsError,
-                    f"{where} uses TLS: write the connection's host with https://.",
-                )
-            elif response.is_redirect:
-                location = self._excerpt(response.headers["Location"])
-                message = f"{where} sent a redirect to {location!r}, which is not followed."
-            else:
-                found = f"not Milvus's JSON but {self._excerpt(text)!r}" if text.strip() else "an empty answer"
-                message = f"{where} sent {found}."
+            found = f"not Milvus's JSON but {self._excerpt(text)!r}" if text.strip() else "an empty answer"
+            message = f"{where} sent {found}."
+            may_be_cut = '{"code"'.startswith(text.lstrip()[:7])  # Milvus's answers begin so
+            if cls is e.UnexpectedAnswerError and not (self._is_milvus or call.has_rows or may_be_cut):
+                cls, remedy = e.WrongEndpointError, codes.CHECK_PORT
         elif answer.code in self._dialect.success and answer.data is not None:
             if status == 200 and not rest.strip():
                 return answer
@@ -141,21 +138,17 @@ class MilvusRestClient:
             message = f"Milvus reported success, but the response also contained {found!r}."
         else:
             code, said = answer.code, answer.message or ""
-            cls, remedy = told_by_message(code, said) or (class_of_answer(status, code), None)
+            cls, remedy = codes.told_by_message(code, said) or (codes.class_of_answer(status, code), None)
             if cls is e.DataRefusedError and not call.has_rows:
                 cls = e.RequestRefusedError
             message = f"Milvus says: {self._excerpt(said) or 'no message'}."
             if cls is e.UnexpectedAnswerError:
                 message = f"Milvus reported success, but the response has no data: {self._excerpt(text)}."
-        remedy = remedy or REMEDIES.get(cls)
+        remedy = remedy or codes.REMEDIES.get(cls)
         error = cls(f"{message} {remedy}" if remedy else message, code=code, http_status=status)
         error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
         error.timed_out = status in (408, 504) or code == 10001
         raise error
-
-    def _excerpt(self, text: str) -> str:
-        """What the server sent, shortened to one line and without the token."""
-        return excerpt(self._mask(text))
 
 
 def _acknowledged(data: Any, sent: list[Key]) -> UpsertResult:

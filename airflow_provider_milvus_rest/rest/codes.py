@@ -4,8 +4,6 @@ HTTP statuses and the ``code`` in a body are two namespaces: a body code 401 (re
 (channel not available) is Milvus's own number. Codes: ``pkg/util/merr/errors.go`` of Milvus 2.3.2 to 3.0.
 """
 
-from __future__ import annotations
-
 from airflow_provider_milvus_rest import exceptions as e
 
 _CODES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
@@ -24,14 +22,14 @@ _CODES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
 }
 _CLASS_OF_CODE = {code: cls for cls, codes in _CODES.items() for code in codes}
 
+CHECK_PORT = "Check that host and port are those of Milvus's REST API (19530, not 9091)."
 REMEDIES: dict[type[e.MilvusRestError], str] = {
     e.NotAuthenticatedError: "Check login and password of the connection (for an API key: as password, without login).",
     e.ForbiddenError: "Grant the missing privilege to the connection's user.",
     e.NotFoundError: "Create it first, or check its name and the database.",
     e.UnexpectedAnswerError: "If this continues, check that host and port are those of Milvus's REST API.",
-    e.WrongEndpointError: "Check that host and port are those of Milvus's REST API (19530, not 9091). A newer Milvus "
-    "may have REST v1 switched off (proxy.http.enableV1): then set the connection's field api_version to v2. Milvus "
-    "before 2.3.13 has no v2.",
+    e.WrongEndpointError: f"{CHECK_PORT} A newer Milvus may have REST v1 switched off (proxy.http.enableV1): then set "
+    "the connection's field api_version to v2. Milvus before 2.3.13 has no v2.",
 }
 """What to do, where the message does not tell more."""
 
@@ -62,7 +60,7 @@ _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] =
 _STATUSES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
     e.NotAuthenticatedError: (401,),
     e.ForbiddenError: (403,),
-    e.WrongEndpointError: (404, 405),
+    e.WrongEndpointError: (*range(300, 400), 404, 405),
     e.RequestTooLargeError: (413,),
     e.OverloadedError: (429,),
     e.NotReadyError: (408, 425, 502, 503, 504),
@@ -70,22 +68,13 @@ _STATUSES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
 _CLASS_OF_STATUS = {status: cls for cls, statuses in _STATUSES.items() for status in statuses}
 
 
-def class_of_status(status: int) -> type[e.MilvusRestError]:
-    """The exception for an HTTP status whose body has no telling ``code``."""
-    if status in _CLASS_OF_STATUS:
-        return _CLASS_OF_STATUS[status]
-    if status < 300:
-        return e.UnexpectedAnswerError
-    if status < 400:
-        return e.WrongEndpointError
-    return e.RequestRefusedError if status < 500 else e.ServerError
-
-
-def class_of_answer(status: int, code: int | None) -> type[e.MilvusRestError]:
+def class_of_answer(status: int, code: int | None = None) -> type[e.MilvusRestError]:
     """The body's ``code`` decides if it says anything: 5, 65535, unknown ones and a copy of the status do not."""
-    if code is None or (code == status and status >= 300):
-        return class_of_status(status)
-    return _CLASS_OF_CODE.get(code) or (class_of_status(status) if status >= 300 else e.ServerError)
+    if code in _CLASS_OF_CODE and not (code == status and status >= 300):
+        return _CLASS_OF_CODE[code]
+    if status < 300:
+        return e.UnexpectedAnswerError if code is None else e.ServerError
+    return _CLASS_OF_STATUS.get(status) or (e.RequestRefusedError if status < 500 else e.ServerError)
 
 
 def told_by_message(code: int, message: str) -> tuple[type[e.MilvusRestError], str | None] | None:

@@ -1,13 +1,12 @@
 """The versions of Milvus's REST API: paths, bodies, codes of success, and how a description is read."""
 
-from __future__ import annotations
-
 import json
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
+
+import orjson
 
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
@@ -21,44 +20,39 @@ class Call:
     path: str
     params: Mapping[str, str] | None = None
     body: bytes | None = None
-    has_rows: bool = False
-    """Whether a refusal may be the rows' fault."""
+    has_rows: bool = False  # so that a refusal may be the rows' fault
 
 
-class Dialect(ABC):
-    """One version of the API: the calls it has, and what differs from the other version."""
+@dataclass(frozen=True)
+class Dialect:
+    """One version of the API: what differs from the other version, and the calls."""
 
-    success: ClassVar[tuple[int, ...]]
-    """The codes of a successful answer."""
-    has_partitions: ClassVar[bool]
-    """Whether a call may name a partition."""
-    _since_2_3_13: ClassVar[bool]
-    """Whether every server that has this version is Milvus 2.3.13 or later."""
-    _list_only: ClassVar[bool]
-    """Whether an upsert must send its rows as a list, even if there is only one."""
-    _rows: ClassVar[str]
-    """The path of the calls that write and read rows."""
-
-    @abstractmethod
-    def _collections(self, action: str, names: dict[str, str]) -> Call:
-        """The call that does ``describe`` or ``list``."""
-
-    @abstractmethod
-    def _type(self, field: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of a field's schema that its type decides."""
+    success: tuple[int, ...]  # the codes of a successful answer
+    rows_path: str  # of the calls that write and read rows
+    describe_path: str
+    list_path: str
+    uses_get: bool = False  # to describe and to list
+    one_row_in_list: bool = True  # an upsert must send its rows as a list, even if there is only one
+    has_partitions: bool = True
+    since_2_3_13: bool = True  # every server that has this version of the API is Milvus 2.3.13 or later
 
     def upsert(self, request: UpsertRequest) -> Call:
         """The call that upserts."""
-        rows = [request.data] if self._list_only and isinstance(request.data, bytes) else request.data
-        return Call("POST", f"{self._rows}/upsert", body=_with_data(request, rows), has_rows=True)
+        names = _names(request.collection_name, request.db_name, request.partition_name)
+        head = orjson.dumps(names)[:-1] + b',"data":'
+        if isinstance(request.data, bytes) and not self.one_row_in_list:
+            body = head + request.data + b"}"
+        else:
+            rows = [request.data] if isinstance(request.data, bytes) else request.data.copy()
+            rows[0] = head + b"[" + rows[0]
+            rows[-1] += b"]}"
+            body = b",".join(rows)  # joined once: they are megabytes
+        return Call("POST", f"{self.rows_path}/upsert", body=body, has_rows=True)
 
-    def describe(self, collection_name: str, db_name: str | None) -> Call:
-        """The call that describes a collection."""
-        return self._collections("describe", _names(collection_name, db_name))
-
-    def list_collections(self, db_name: str | None) -> Call:
-        """The call that lists a database's collections."""
-        return self._collections("list", _names(None, db_name))
+    def ask(self, path: str, db_name: str | None, collection_name: str | None = None) -> Call:
+        """The call that describes a collection, or lists a database's collections."""
+        names = _names(collection_name, db_name)
+        return Call("GET", path, params=names) if self.uses_get else Call("POST", path, body=orjson.dumps(names))
 
     def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
         """The call that returns those of ``keys`` that are stored: ``get`` for Int64, ``query`` for VarChar.
@@ -73,9 +67,9 @@ class Dialect(ABC):
         if partition_name:
             body["partitionNames"] = [partition_name]
         if schema.key_type is int:
-            return Call("POST", f"{self._rows}/get", body=_json(body | {"id": keys}))
+            return Call("POST", f"{self.rows_path}/get", body=orjson.dumps(body | {"id": keys}))
         keys_in = f"{name} in {json.dumps(keys, ensure_ascii=False)}"
-        return Call("POST", f"{self._rows}/query", body=_json(body | {"filter": keys_in}))
+        return Call("POST", f"{self.rows_path}/query", body=orjson.dumps(body | {"filter": keys_in}))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         """The schema in the ``data`` of a describe answer. Raises Python's own errors where it cannot be read."""
@@ -85,7 +79,7 @@ class Dialect(ABC):
             name=collection_name,
             db_name=db_name,
             dynamic=data.get("enableDynamicField", False),
-            before_2_3_13=not (self._since_2_3_13 or any("partitionKey" in field for field in data["fields"])),
+            before_2_3_13=not (self.since_2_3_13 or any("partitionKey" in field for field in data["fields"])),
             collection_id=data.get("collectionID"),
             fields_=tuple(
                 FieldSchema(
@@ -96,7 +90,7 @@ class Dialect(ABC):
                     nullable=field.get("nullable", False),
                     has_default=field.get("defaultValue") is not None,
                     function_output=field.get("isFunctionOutput", False) or field["name"] in outputs,
-                    **self._type(field),
+                    **_type(field),
                 )
                 for field in (*data["fields"], *(data.get("structFields") or ()))
                 # Versions before 2.4.17 may list the field that holds the dynamic ones.
@@ -105,72 +99,42 @@ class Dialect(ABC):
         )
 
 
-class V1(Dialect):
-    """``/v1/vector/*``, served by Milvus 2.3.2 to 3.0."""
-
-    success = (200,)
-    has_partitions = False
-    _since_2_3_13 = False
-    _list_only = False
-    _rows = "/v1/vector"
-
-    def _collections(self, action: str, names: dict[str, str]) -> Call:
-        path = {"describe": "/v1/vector/collections/describe", "list": "/v1/vector/collections"}[action]
-        return Call("GET", path, params=names)
-
-    def _type(self, field: Mapping[str, Any]) -> dict[str, Any]:
-        """v1 writes a type's parameter behind it: ``FloatVector(4)``, ``VarChar(20)``."""
-        match = re.fullmatch(r"(\w+)\((\w+)\)", field["type"])
-        kind, parameter = match.groups() if match else (field["type"], "")
-        return {
-            "type": kind,
-            "size": int(parameter) if parameter.isdecimal() else None,
-            "element_type": field.get("elementType") or (parameter if kind == "Array" else None),
-        }
+DIALECTS = {
+    # Served by Milvus 2.3.2 to 3.0.
+    "v1": Dialect(
+        success=(200,),
+        rows_path="/v1/vector",
+        describe_path="/v1/vector/collections/describe",
+        list_path="/v1/vector/collections",
+        uses_get=True,
+        one_row_in_list=False,
+        has_partitions=False,
+        since_2_3_13=False,
+    ),
+    # Served by Milvus 2.3.13 and later; written from Milvus's source.
+    "v2": Dialect(
+        success=(0, 200),  # 200 in Milvus 2.3.13 to 2.3.17
+        rows_path="/v2/vectordb/entities",
+        describe_path="/v2/vectordb/collections/describe",
+        list_path="/v2/vectordb/collections/list",
+    ),
+}
 
 
-class V2(Dialect):
-    """``/v2/vectordb/*``, served by Milvus 2.3.13 and later; written from Milvus's source."""
-
-    success = (0, 200)  # 200 in Milvus 2.3.13 to 2.3.17
-    has_partitions = True
-    _since_2_3_13 = True
-    _list_only = True
-    _rows = "/v2/vectordb/entities"
-
-    def _collections(self, action: str, names: dict[str, str]) -> Call:
-        return Call("POST", f"/v2/vectordb/collections/{action}", body=_json(names))
-
-    def _type(self, field: Mapping[str, Any]) -> dict[str, Any]:
-        """v2 lists a type's parameters beside it: ``[{"key": "dim", "value": "4"}]``."""
-        parameters = {pair["key"]: pair["value"] for pair in field.get("params") or ()}
-        return {
-            "type": field["type"],
-            "size": parameters.get("dim", parameters.get("max_length")),
-            "element_type": field.get("elementType"),
-            "capacity": parameters.get("max_capacity"),
-        }
+def _type(field: Mapping[str, Any]) -> dict[str, Any]:
+    """What a field's type decides. v1: ``FloatVector(4)``; v2: ``FloatVector``, ``[{"key": "dim", "value": "4"}]``."""
+    match = re.fullmatch(r"(\w+)\((\w+)\)", field["type"])
+    kind, parameter = match.groups() if match else (field["type"], "")
+    listed = {pair["key"]: pair.get("value") for pair in field.get("params") or ()}  # protobuf omits what is empty
+    return {
+        "type": kind,
+        "size": int(parameter) if parameter.isdecimal() else listed.get("dim", listed.get("max_length")),
+        "element_type": field.get("elementType") or (parameter if kind == "Array" else None),
+        "capacity": listed.get("max_capacity"),
+    }
 
 
 def _names(collection_name: str | None, db_name: str | None, partition_name: str | None = None) -> dict[str, str]:
     """Without those that are not set: an empty ``dbName`` is an error (code 800), not the default database."""
     names = {"collectionName": collection_name, "dbName": db_name, "partitionName": partition_name}
     return {name: value for name, value in names.items() if value}
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
-
-
-def _with_data(request: UpsertRequest, data: bytes | list[bytes]) -> bytes:
-    """The body of an upsert."""
-    head = _json(_names(request.collection_name, request.db_name, request.partition_name))[:-1] + b', "data": '
-    if not isinstance(data, list):
-        return head + data + b"}"
-    rows = data.copy()  # joined once: they are megabytes
-    rows[0] = head + b"[" + rows[0]
-    rows[-1] += b"]}"
-    return b",".join(rows)
-
-
-DIALECTS: dict[str, Dialect] = {"v1": V1(), "v2": V2()}

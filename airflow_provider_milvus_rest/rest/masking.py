@@ -1,15 +1,11 @@
 """Secrets out of what servers and gateways echo, in whatever way they write it."""
 
-from __future__ import annotations
-
 import base64
 import html
 import re
 
-_MAX_CHARS = 16_384
-"""Of a text that may be an answer of megabytes; messages show some hundreds."""
-_MAX_DEPTH = 4
-"""How often a text may be escaped: a JSON text in a JSON text in an HTML page, and one more."""
+_MAX_CHARS = 16_384  # of a text that may be an answer of megabytes; messages show some hundreds
+_MAX_DEPTH = 4  # how often a text may be escaped: a JSON text in a JSON text in an HTML page, and one more
 _DEFAULT_PASSWORD = "Milvus"  # noqa: S105 # public, and in Milvus's own words
 _ESCAPED = re.compile(
     r"((?:%[0-9a-f]{2})+|(?:\\x[0-9a-f]{2})+)|((?:\\u[0-9a-f]{4})+)|\\(.)|(&#?\w+;)", re.IGNORECASE | re.DOTALL
@@ -20,8 +16,7 @@ class Masking:
     """Hides a token, and the password in it."""
 
     def __init__(self, token: str | None) -> None:
-        token = token or ""
-        secrets = {token, token.partition(":")[2]} - {_DEFAULT_PASSWORD}
+        secrets = {token or "", (token or "").partition(":")[2]} - {_DEFAULT_PASSWORD}
         forms = {form for secret in secrets for form in _forms(secret) if len(form) > 4}
         self._forms = sorted(forms, key=len, reverse=True)
 

@@ -1,21 +1,17 @@
 """Requests and answers of the REST API, as Milvus documents them."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints
+from pydantic import BaseModel, Field, StrictInt, StrictStr, StringConstraints
 
 Name = Annotated[StrictStr, StringConstraints(min_length=1)]
 
 
-class UpsertRequest(BaseModel):
+class UpsertRequest(BaseModel, frozen=True):
     """The body of an upsert. ``data`` is one entity as JSON text in UTF-8, or a list of them.
 
     Entities arrive encoded because batches are cut by encoded bytes, and nothing should be encoded twice.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     collection_name: Name
     db_name: Name | None = None
@@ -31,13 +27,11 @@ class Answer(BaseModel):
     data: Any = None
 
 
-class UpsertResult(BaseModel):
+class UpsertResult(BaseModel, frozen=True, populate_by_name=True):
     """What one upsert request wrote: the ``data`` of a successful answer.
 
     ``upsert_ids`` holds the primary keys in the order of the request: ``int`` for an Int64 key, ``str`` for VarChar.
     """
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     upsert_count: StrictInt = Field(validation_alias="upsertCount", ge=0)
     upsert_ids: list[StrictInt | StrictStr] = Field(validation_alias="upsertIds")

@@ -1,34 +1,28 @@
 """Where a server is and how to call it, read from the fields of an Airflow connection."""
 
-from __future__ import annotations
-
+import os
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 
 DEFAULT_PORT = 19530
 _PORT_OF_SCHEME = {"http": DEFAULT_PORT, "https": 443}
-_MAX_PATH_CHARS = 150
-"""Of a path that an error may show: a private key that was pasted instead is longer."""
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-"""At most a day: neither Milvus nor Python can wait for any number of them."""
+_MAX_PATH_CHARS = 150  # of a path that an error may show: a private key that was pasted instead is longer
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # neither Milvus nor Python can wait for any number of them
 
 
-class ConnectionSettings(BaseModel):
+class ConnectionSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """A connection's settings, checked.
 
     ``token`` is what follows ``Bearer`` in the Authorization header: ``user:password``, or an API key alone.
-    ``verify`` is True, False, or the path of a CA file.
+    ``verify`` is True, False (a URI's extras are strings: also ``'true'`` and ``'false'``), or the path of a CA file.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     base_url: str
     token: SecretStr | None = None
@@ -36,17 +30,9 @@ class ConnectionSettings(BaseModel):
     api_version: Literal["v1", "v2"] = "v1"
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 60.0
-    verify: bool | Path = True
+    verify: Annotated[bool | Path, Field(union_mode="left_to_right")] = True
     client_cert: Path | None = None
     client_key: Path | None = None
-
-    @field_validator("verify", mode="before")
-    @classmethod
-    def _flag_or_path(cls, value: Any) -> Any:
-        """A URI's extras are strings: ``'false'`` is the flag, anything else but ``'true'`` a path."""
-        if isinstance(value, str):
-            return {"true": True, "false": False}.get(value.strip().lower(), Path(value))
-        return value
 
     @property
     def is_in_the_clear(self) -> bool:
@@ -64,7 +50,7 @@ class ConnectionSettings(BaseModel):
         password: str | None = None,
         schema: str | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> tuple[ConnectionSettings, list[str]]:
+    ) -> "tuple[ConnectionSettings, list[str]]":
         """Settings from an Airflow connection's fields, and the names of unknown extras.
 
         Empty strings and nulls, which Airflow's form leaves in empty fields, count as not set.
@@ -73,17 +59,9 @@ class ConnectionSettings(BaseModel):
         """
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
         options = {key: value for key, value in given.items() if key in EXTRAS}
-        is_whole = "client_cert" in options or "client_key" not in options
-        _require(
-            is_whole, "client_key", "is set but 'client_cert' is not: set both, or one file with both as 'client_cert'."
-        )
+        database = (schema or "").strip() or None
         try:
-            settings = cls(
-                base_url=base_url(host, port),
-                token=_token(login, password),
-                database=(schema or "").strip() or None,
-                **options,
-            )
+            settings = cls(base_url=base_url(host, port), token=_token(login, password), database=database, **options)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise ConnectionSettingsError(f"field {str(first['loc'][0])!r} cannot be used: {first['msg']}") from None
@@ -105,10 +83,16 @@ def check_tls_files(settings: ConnectionSettings) -> None:
     :raises ConnectionSettingsError: naming the field whose file cannot be used.
     """
     ca, cert, key = settings.verify, settings.client_cert, settings.client_key
+    both = "is set but 'client_cert' is not: set both, or one file with both as 'client_cert'."
+    _require(cert or not key, "client_key", both)
     for field, path in (("verify", ca), ("client_cert", cert), ("client_key", key)):
-        if isinstance(path, Path):
-            _check_path(field, path)
-    context = ssl.create_default_context()
+        if not isinstance(path, Path):
+            continue
+        exists = os.path.isfile(path) or (field == "verify" and os.path.isdir(path))
+        is_path = exists or (str(path).isprintable() and "-----" not in str(path) and len(str(path)) <= _MAX_PATH_CHARS)
+        _require(is_path, field, "must be the path of a PEM file on this machine, not its content")
+        _require(exists, field, f"is not an existing file on this machine: {path}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     problem = f"field 'verify': {ca} must be a PEM file of certificates"
     try:
         if isinstance(ca, Path) and ca.is_file():
@@ -119,17 +103,8 @@ def check_tls_files(settings: ConnectionSettings) -> None:
         )
         if cert:
             context.load_cert_chain(cert, key, password=lambda: "")
-    except (ssl.SSLError, OSError, ValueError):
+    except (OSError, ValueError):
         raise ConnectionSettingsError(problem) from None
-
-
-def _check_path(field: str, path: Path) -> None:
-    text, exists = str(path), False
-    with suppress(OSError):  # too long for a name
-        exists = path.is_file() or (field == "verify" and path.is_dir())
-    is_path = exists or (text.isprintable() and "-----" not in text and len(text) <= _MAX_PATH_CHARS)
-    _require(is_path, field, "must be the path of a PEM file on this machine, not its content")
-    _require(exists, field, f"is not an existing file on this machine: {text}")
 
 
 def base_url(host: str | None, port: int | None) -> str:
@@ -140,9 +115,8 @@ def base_url(host: str | None, port: int | None) -> str:
     host, not_a_host = (host or "").strip(), "is not a host name, address or URL."
     _require(host, "host", "is empty: set it to Milvus's host name or address.")
     if "://" not in host:
-        if host.count(":") > 1 and not host.startswith("["):
-            host = f"[{host}]"  # a bare IPv6 address
-        host = f"http://{host}"
+        is_bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
+        host = f"http://[{host}]" if is_bare_ipv6 else f"http://{host}"
     _require(host.isprintable() and " " not in host, "host", not_a_host)
     _require("@" not in host, "host", "contains credentials: move them to 'login' and 'password'.")
     try:
@@ -153,11 +127,10 @@ def base_url(host: str | None, port: int | None) -> str:
         raise ConnectionSettingsError(f"field 'host' {not_a_host}") from None
     is_known = name and parts.scheme in _PORT_OF_SCHEME
     _require(is_known, "host", "must be a host name or address, or start with http:// or https://.")
-    _require(
-        parts.path in ("", "/") and not parts.query and not parts.fragment,
-        "host",
-        "must end after the host and port: the provider adds the API's path, and the database has a field of its own.",
+    rest = (
+        "must end after the host and port: the provider adds the API's path, and the database has a field of its own."
     )
+    _require(parts.path in ("", "/") and not parts.query and not parts.fragment, "host", rest)
     _require(inner_port != 0, "host", "has port 0: write Milvus's port, or omit it.")
     _require(0 <= (port or 0) < 65_536, "port", f"is {port}, but must be from 1 to 65535.")
     is_one = not (inner_port and port) or inner_port == port

@@ -1,14 +1,11 @@
 """HTTP to one server: bytes out and bytes back, or the error that fits. What Milvus says in them is not known here."""
 
-from __future__ import annotations
-
 import http.client
 import io
 import os
 import re
 import socket
 import ssl
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -27,26 +24,23 @@ from airflow_provider_milvus_rest.options import MAX_CONCURRENCY
 from airflow_provider_milvus_rest.rest.dialects import Call
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings, check_tls_files
 
-MAX_ANSWER_BYTES = 64 * 2**20
-"""Of an answer's text. Milvus answers these calls with some kilobytes."""
-_CHUNK_BYTES = 16_384
-"""Read at once: compressed data unpacks to at most a thousand times as much."""
+MAX_ANSWER_BYTES = 64 * 2**20  # of text; Milvus answers these calls with some kilobytes
+_READ_BYTES = 16_384  # at once: compressed data unpacks to at most a thousand times as much
+_SEND_BYTES = 65_536  # at once: a socket's timeout covers all that it gets at once, with TLS
 
 _PROXY = "The proxy that HTTP_PROXY or HTTPS_PROXY names"
-PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
-_BAD_PROXY = f"{_PROXY} is not a URL with a host and a port from 1 to 65535."
-_BAD_HOST = "field 'host' is not a host name or address: {where}"
+_PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
+_NO_PROXY = "If the server needs no proxy, add its host to NO_PROXY."
 _CANNOT_USE = "Cannot use {where}: {reason}. "
 _CLIENT_CERT = _CANNOT_USE + "The server asks for a client certificate: set fields 'client_cert' and 'client_key'."
+_BAD_PROXY = (requests.exceptions.InvalidProxyURL, urllib3.exceptions.LocationValueError)
 _READ_TIMEOUT = "{settings.read_timeout:g} s (connection field 'read_timeout')."
 
-_FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | str, str]] = {
+_FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | tuple[type[Exception], ...] | str, str]] = {
     e.ConnectionSettingsError: {
         requests.exceptions.InvalidSchema: f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.",
-        requests.exceptions.InvalidProxyURL: _BAD_PROXY,
-        urllib3.exceptions.LocationValueError: _BAD_PROXY,
-        requests.exceptions.InvalidURL: _BAD_HOST,
-        UnicodeError: _BAD_HOST,
+        _BAD_PROXY: f"{_PROXY} is not a URL with a host and a port from 1 to 65535.",
+        (requests.exceptions.InvalidURL, UnicodeError): "field 'host' is not a host name or address: {where}",
         "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the file of the authority that "
         "signed the server's certificate, and the host to a name that is in the certificate.",
         "BAD_CERTIFICATE": _CLIENT_CERT,
@@ -68,8 +62,7 @@ _FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | str, str]] = {
     },
 }
 """What an error means, the first that fits: its class or the class of the error it wraps, or a part of its text."""
-_AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")
-"""Once the server has answered in HTTP, these are a broken connection."""
+_AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")  # a broken connection, once the server has answered in HTTP
 
 
 class Transport:
@@ -80,17 +73,18 @@ class Transport:
 
     def __init__(self, settings: ConnectionSettings, mask: Callable[[str], str]) -> None:
         self._settings, self._mask = settings, mask
-        self._uses_http = False
-        """Whether the server has answered in HTTP: anything else is a broken connection from then on."""
+        self._uses_http = False  # whether the server has answered in HTTP
         self._open()
 
     def _open(self) -> None:
         settings, self._pid = self._settings, os.getpid()
         self._adapter = _Adapter(settings.read_timeout)
-        self._session = _Session()
+        self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
         self._session.auth = lambda request: request  # without one, requests takes a password from .netrc
+        # A redirect is not followed, and where it leads may not even be a URL.
+        self._session.get_redirect_target = lambda _: None  # type: ignore[assignment, method-assign]
         headers: dict[str, str | bytes] = {
             "Accept": "application/json",
             "Content-Type": "application/json",
@@ -103,8 +97,7 @@ class Transport:
             headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}".encode()  # a password may be UTF-8
         self._session.headers.update(headers)
         if settings.client_cert:
-            key = settings.client_key
-            self._session.cert = (str(settings.client_cert), str(key)) if key else str(settings.client_cert)
+            self._session.cert = (str(settings.client_cert), str(settings.client_key or settings.client_cert))
 
     def close(self) -> None:
         """Close this process's connections that are not in use."""
@@ -112,9 +105,12 @@ class Transport:
             self._session.close()
 
     def abort(self) -> None:
-        """Cut all connections of this process."""
-        if self._pid == os.getpid():
-            self._adapter.abort()
+        """Cut all connections of this process. urllib3 cannot close those that are in use."""
+        references = self._adapter.sockets.valuerefs() if self._pid == os.getpid() else []
+        for sock in filter(None, [reference() for reference in references]):
+            with suppress(OSError):
+                # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
+                socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
     def send(self, call: Call) -> tuple[requests.Response, str]:
         """The answer, and its text.
@@ -123,27 +119,29 @@ class Transport:
         """
         if self._pid != os.getpid():  # forked: the connections are the parent's, whose answers must not be read here
             self._open()
-        verify = self._settings.verify
+        settings = self._settings
         try:
             with self._session.request(
                 call.method,
-                self._settings.base_url + call.path,
+                settings.base_url + call.path,
                 params=call.params,
                 data=call.body,
-                timeout=(self._settings.connect_timeout, self._settings.read_timeout),
+                timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
                 stream=True,
                 # Given per request, because requests lets REQUESTS_CA_BUNDLE override a session's setting.
-                verify=verify if isinstance(verify, bool) else str(verify),
+                verify=settings.verify if isinstance(settings.verify, bool) else str(settings.verify),
             ) as response:
                 self._uses_http = True
+                if response.status_code == 407:
+                    raise e.ConnectionSettingsError(_PROXY_ASKS, http_status=407)
                 return response, self._text(response)
         except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise self._error(error) from None
 
     def _text(self, response: requests.Response) -> str:
         content = bytearray()
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        for chunk in response.iter_content(_READ_BYTES):
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
                 message = f"{self._settings.base_url} sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB."
@@ -153,16 +151,15 @@ class Transport:
     def _error(self, error: Exception) -> e.MilvusRestError:
         settings, where, inner = self._settings, self._settings.base_url, _innermost(error)
         reason = self._mask(re.split(r"[>)]: ", str(inner))[-1])
-        if where.startswith("https:"):
-            try:
+        try:
+            if where.startswith("https:"):
                 check_tls_files(settings)
-            except e.ConnectionSettingsError as gone:  # since the settings were made
-                return gone
+        except e.ConnectionSettingsError as gone:  # since the settings were made
+            return gone
         if isinstance(error, requests.exceptions.ProxyError):
             if "failed: 407" in reason:
-                return e.ConnectionSettingsError(PROXY_ASKS)
-            no_proxy = "If the server needs no proxy, add its host to NO_PROXY."
-            return e.ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {no_proxy}")
+                return e.ConnectionSettingsError(_PROXY_ASKS)
+            return e.ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {_NO_PROXY}")
         if isinstance(inner, http.client.BadStatusLine) and not isinstance(inner, http.client.RemoteDisconnected):
             is_http = self._uses_http or "HTTP/".startswith(str(inner)[:5])
             reason = "the answer was cut off in its first line" if is_http else f"it answers {reason!r}, not HTTP"
@@ -170,8 +167,8 @@ class Transport:
             (cls, message)
             for cls, faults in _FAULTS.items()
             for seen, message in faults.items()
+            if not (self._uses_http and seen in _AT_FIRST)
             if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
-            and not (self._uses_http and seen in _AT_FIRST)
         )
         found = cls(message.format(where=where, reason=reason, settings=settings))
         found.timed_out = isinstance(inner, urllib3.exceptions.ReadTimeoutError)
@@ -180,62 +177,28 @@ class Transport:
 
 def _innermost(error: BaseException) -> BaseException:
     """The error that requests and urllib3 have wrapped, each in its own way."""
-    wrapped: Any = error
-    while wrapped:
-        error = wrapped
-        inner = (getattr(error, "reason", None), *reversed(error.args))
-        wrapped = next((one for one in inner if isinstance(one, BaseException)), None)
-    return error
-
-
-class _Session(requests.Session):
-    """Does not read where a redirect leads: it is not followed, and may not even be a URL."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
+    wrapped = (getattr(error, "reason", None), *reversed(error.args))
+    inner = next((one for one in wrapped if isinstance(one, BaseException)), None)
+    return _innermost(inner) if inner else error
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections as below, and knows their sockets: urllib3 cannot close those that are in use."""
+    """Makes connections as below, and knows their sockets by id: a dict's references are copied in one step."""
 
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self.sockets: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         super().__init__(pool_maxsize=MAX_CONCURRENCY)
 
     def get_connection_with_tls_context(self, *arguments: Any, **keywords: Any) -> Any:
-        """A pool, of the server or of a proxy."""
-        pool: Any = super().get_connection_with_tls_context(*arguments, **keywords)
+        pool: Any = super().get_connection_with_tls_context(*arguments, **keywords)  # of the server or of a proxy
         if own := _CONNECTIONS.get(pool.ConnectionCls):
             pool.ConnectionCls = partial(own, adapter=self)
         return pool
 
-    def opened(self, sock: Any) -> None:
-        """Remember a connection's socket."""
-        with self._lock:
-            self._sockets.add(sock)
-
-    def abort(self) -> None:
-        """Cut all connections."""
-        with self._lock:
-            sockets = list(self._sockets)
-        for sock in sockets:
-            with suppress(OSError):
-                # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
-                socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
-
-
-class _Answer(http.client.HTTPResponse):
-    """An answer that must begin within the socket's timeout and end within twice that."""
-
-    def __init__(self, sock: socket.socket, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(sock, *arguments, **keywords)
-        self.fp = io.BufferedReader(_Limited(self.fp, sock))
-
 
 class _Limited(io.RawIOBase):
-    """A socket's file that raises a TimeoutError at its deadline, even if bytes still arrive now and then."""
+    """An answer's bytes: a TimeoutError if none arrive within the socket's timeout, or not all within twice that."""
 
     def __init__(self, file: Any, sock: socket.socket) -> None:
         self._file, self._sock = file, sock
@@ -261,9 +224,6 @@ class _Limited(io.RawIOBase):
 class _Connection(HTTPConnection):
     """Uses the connect timeout while it connects, and the read timeout for each step of sending and reading."""
 
-    response_class = _Answer
-    step: int | None = None  # how many bytes the socket gets at once; None for all
-
     def __init__(self, *arguments: Any, adapter: _Adapter, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._adapter = adapter
@@ -274,12 +234,17 @@ class _Connection(HTTPConnection):
         except TimeoutError as error:  # of the TLS handshake, or of a proxy
             raise urllib3.exceptions.ConnectTimeoutError(self, "timed out") from error
         self.sock.settimeout(self._adapter.read_timeout)
-        self._adapter.opened(self.sock)
+        self._adapter.sockets[id(self.sock)] = self.sock
 
     def request(self, *arguments: Any, **keywords: Any) -> None:
         if self.sock is not None:
             self.timeout = self._adapter.read_timeout
         super().request(*arguments, **keywords)
+
+    def response_class(self, sock: socket.socket, **keywords: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        response = http.client.HTTPResponse(sock, **keywords)
+        response.fp = io.BufferedReader(_Limited(response.fp, sock))
+        return response
 
     def send(self, data: Any) -> None:
         if self.sock is None:
@@ -287,14 +252,14 @@ class _Connection(HTTPConnection):
         left = memoryview(data)
         try:
             while left:
-                left = left[self.sock.send(left[: self.step]) :]  # not sendall, whose timeout covers all of it
+                left = left[self.sock.send(left[:_SEND_BYTES]) :]  # not sendall, whose timeout covers all of it
         except (ssl.SSLError, ConnectionResetError) as error:
             # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    step = 65_536  # an SSLSocket's timeout covers all that it gets at once
+    pass
 
 
 _CONNECTIONS: dict[Any, type[_Connection]] = {HTTPConnection: _Connection, HTTPSConnection: _SecureConnection}

@@ -99,7 +99,7 @@ def test_what_test_says_of_other_servers(milvus: LocalMilvus, tested: Any, serve
         ({"host": "127.0.0.1", "port": 1}, "Connection refused. Is Milvus running there?"),
         ({"host": milvus.uri.replace("http:", "https:")}, "does not use TLS: write the connection's host with http://"),
         ({"host": health}, "Check that host and port are those of Milvus's REST API (19530, not 9091)"),
-        *[({"host": server.url}, "check that host and port are those of Milvus")] * 2,
+        *[({"host": server.url}, "Check that host and port are those of Milvus's REST API (19530")] * 2,
         ({"host": "127.0.0.1", "extra": {"api_version": "v9"}}, "field 'api_version' cannot be used"),
     ]
     for wrong, remedy in cases:

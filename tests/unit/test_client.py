@@ -4,7 +4,8 @@ import json
 import socket
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -18,8 +19,12 @@ from airflow_provider_milvus_rest.rest.masking import Masking
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
-from tests.servers import COLLECTIONS, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
+from tests.servers import COLLECTIONS, DESCRIBE, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
 
+FIRST_CALLS: dict[str, Callable[[MilvusRestClient], Any]] = {
+    COLLECTIONS: lambda client: client.list_collections(),
+    DESCRIBE: lambda client: client.describe_collection("docs"),
+}
 ONE = UpsertRequest(collection_name="docs", data=b'{"id":1}')
 
 
@@ -159,6 +164,49 @@ def test_every_kind_of_failure_has_its_class(
         client.upsert(ONE, [1])
     assert type(caught.value) is error
     assert says in str(caught.value)
+
+
+OTHER_SERVERS = ["<html>Welcome to nginx!</html>", {"status": "ok"}, ["docs"], "OK", {"data": [], "code": "200"}]
+
+
+@pytest.mark.parametrize("body", OTHER_SERVERS, ids=str)
+def test_a_first_answer_that_is_not_milvus_s_is_final(server: ScriptedServer, body: Any) -> None:
+    """The port of another server: retries would not help."""
+    for path, call in FIRST_CALLS.items():
+        server.script(path, Reply(body))
+        with client_of(server.url) as client:
+            with pytest.raises(
+                e.WrongEndpointError, match=r"sent not Milvus's JSON .*\(19530, not 9091\)\. \[HTTP 200"
+            ):
+                call(client)
+
+
+@pytest.mark.parametrize("body", ["", " ", "{", '{"code":200,"data":["do', '{"code"', {"code": 200}])
+def test_a_first_answer_that_may_be_milvus_s(server: ScriptedServer, body: Any) -> None:
+    """Empty or cut short, in which case a retry may help."""
+    for path, call in FIRST_CALLS.items():
+        server.script(path, Reply(body))
+        with client_of(server.url) as client, pytest.raises(e.UnexpectedAnswerError):
+            call(client)
+
+
+@pytest.mark.parametrize("first", [{"code": 200, "data": ["docs"]}, {"code": 1, "message": "service not ready"}])
+def test_what_a_gateway_answers_later_is_not_final(server: ScriptedServer, first: Any) -> None:
+    """Once Milvus has answered, as to a call that failed, it is a page that a gateway shows for a while."""
+    server.script(COLLECTIONS, Reply(first))
+    page = Reply("<html>We will be back soon</html>")
+    for path in (*FIRST_CALLS, UPSERT, "/v1/vector/get")[1:]:
+        server.script(path, page)
+    with client_of(server.url) as client:
+        with suppress(e.NotReadyError):
+            client.list_collections()
+        for call in (
+            lambda: client.describe_collection("docs"),
+            lambda: client.upsert(ONE, [1]),
+            lambda: client.stored_keys(INTS, [1]),
+        ):
+            with pytest.raises(e.UnexpectedAnswerError, match="be back soon"):
+                call()
 
 
 PARTITION_KEY = "not support manually specifying the partition names if partition key mode is used"
@@ -496,6 +544,16 @@ def test_what_v1_says_of_a_collection(
         FieldSchema(name="part", type="VarChar", size=20, partition_key=not before_2_3_13),
         FieldSchema(name="tags", type="Array", element_type="Int8"),
     )
+
+
+def test_a_type_parameter_without_a_value(server: ScriptedServer) -> None:
+    """Protobuf leaves out what is empty."""
+    params = [{"key": "enable_analyzer"}, {"key": "max_length", "value": "8"}]
+    field = {"name": "id", "primaryKey": True, "type": "VarChar", "params": params}
+    text = {"name": "text", "type": "VarChar", "params": [{"key": "max_length"}]}
+    server.script("/v2/vectordb/collections/describe", Reply({"code": 0, "data": {"fields": [field, text]}}))
+    with client_of(server.url, extra={"api_version": "v2"}) as client:
+        assert [field.size for field in client.describe_collection("docs").fields_] == [8, None]
 
 
 def test_what_v2_sends_and_takes_for_success(server: ScriptedServer) -> None:

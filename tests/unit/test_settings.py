@@ -128,6 +128,7 @@ def test_extras_come_as_strings_from_a_uri_and_empty_from_the_form(tmp_path: Pat
     assert settings(schema=" ").database is None
     assert (found.client_cert, found.database) == (None, None)
     assert settings(extra={"verify": "true"}).verify is True
+    assert [settings(extra={"verify": off}).verify for off in ("FALSE", "no", "0", False)] == [False] * 4
     assert settings(extra={"verify": str(ca)}).verify == ca
 
 

@@ -251,7 +251,7 @@ def test_a_fork_has_connections_of_its_own(server: ScriptedServer) -> None:
 
     with client_of(server.url) as client:
         assert client.list_collections() == ["docs"]
-        (parent,) = client._transport._adapter._sockets
+        (parent,) = client._transport._adapter.sockets.values()
         ports.append(parent.getsockname()[1])
         fork = multiprocessing.get_context("fork")
         receiving, sending = fork.Pipe(duplex=False)
@@ -259,7 +259,7 @@ def test_a_fork_has_connections_of_its_own(server: ScriptedServer) -> None:
         def child() -> None:
             client.abort()  # must not cut the parent's
             client.list_collections()
-            sending.send([sock.getsockname()[1] for sock in client._transport._adapter._sockets])
+            sending.send([sock.getsockname()[1] for sock in client._transport._adapter.sockets.values()])
 
         process = fork.Process(target=child)
         process.start()
@@ -267,7 +267,7 @@ def test_a_fork_has_connections_of_its_own(server: ScriptedServer) -> None:
         ports += receiving.recv()
         process.join()
         assert client.list_collections() == ["docs"]
-        assert [sock.getsockname()[1] for sock in client._transport._adapter._sockets] == ports[:1]
+        assert [sock.getsockname()[1] for sock in client._transport._adapter.sockets.values()] == ports[:1]
     assert len(set(ports)) == 2
 
 
@@ -277,13 +277,13 @@ def test_abort_while_lanes_connect() -> None:
         adapter = client._transport._adapter
         kept = [socket.socket() for _ in range(200)]
         for sock in kept:
-            adapter.opened(sock)
+            adapter.sockets[id(sock)] = sock
         done = threading.Event()
 
         def connect() -> None:
             while not done.is_set():
                 with socket.socket() as sock:
-                    adapter.opened(sock)
+                    adapter.sockets[id(sock)] = sock
 
         lanes = [threading.Thread(target=connect) for _ in range(3)]
         interval = sys.getswitchinterval()
