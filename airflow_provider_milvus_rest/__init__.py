@@ -4,13 +4,11 @@ Nothing of Airflow is imported here: provider discovery calls :func:`get_provide
 still being imported.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 __version__ = "0.1.0"
 
-_ASSETS = "airflow_provider_milvus_rest.assets.milvus_rest"
+_ASSETS = "airflow_provider_milvus_rest.assets"
 _HOOK = "airflow_provider_milvus_rest.hooks.milvus_rest"
 _DECORATOR = "airflow_provider_milvus_rest.decorators.milvus_rest"
 _OPERATOR = "airflow_provider_milvus_rest.operators.milvus_rest"
@@ -22,9 +20,9 @@ def get_provider_info() -> dict[str, Any]:
     uris = [
         {
             "schemes": ["milvus"],
-            "handler": f"{_ASSETS}.sanitize_uri",
-            "factory": f"{_ASSETS}.create_asset",
-            "to_openlineage_converter": f"{_ASSETS}.convert_asset_to_openlineage",
+            "handler": f"{_ASSETS}.milvus_rest.sanitize_uri",
+            "factory": f"{_ASSETS}.milvus_rest.create_asset",
+            "to_openlineage_converter": f"{_ASSETS}.openlineage.convert_asset_to_openlineage",
         }
     ]
     return {

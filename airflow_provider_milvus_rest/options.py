@@ -1,14 +1,15 @@
 """The limits and choices of a run, as one value that is checked when it is made."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.rows import shape
+from airflow_provider_milvus_rest.rows.convert import Convert, described
 from airflow_provider_milvus_rest.text import shown
 
 MAX_CONCURRENCY = 32
@@ -31,8 +32,11 @@ class Options:
     on_reject: str = "fail"
     max_rejects: int | None = None
     rejects: Any = None
-    field_map: Mapping[str, str | None] | None = None
     partition_name: str | None = None
+    rows_path: str | None = None
+    field_map: shape.FieldMap | None = None
+    key_from: Sequence[str] | None = None
+    convert: Convert | None = None
 
     def __post_init__(self) -> None:
         _check_int("batch_size", self.batch_size, 1)
@@ -49,32 +53,24 @@ class Options:
             raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
         if self.max_rejects is not None:
             _check_int("max_rejects", self.max_rejects, 0)
-        if self.field_map is not None:
-            _check_field_map(self.field_map)
+        shape.check(self.rows_path, self.field_map, self.key_from, self.convert)
 
     @property
     def retry_seconds(self) -> float:
         """``retry_budget`` in seconds."""
         return self.retry_budget.total_seconds() if isinstance(self.retry_budget, timedelta) else self.retry_budget
 
+    def deciding(self) -> list[Any]:
+        """What decides what is stored, as JSON. With a function that cannot be compared, it is never the same."""
+        convert = described(self.convert)
+        shaped = [self.rows_path, dict(self.field_map or {}), list(self.key_from or ())]
+        return [self.partition_name, *shaped, uuid4().hex if convert is None else convert]
+
 
 def _check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
     if type(value) is not int or value < least or (most and value > most):
         limits = f"from {least} to {most}" if most else f"≥ {least}"
         raise InputError(f"{name} must be an integer {limits}, not {shown(value)}")
-
-
-def _check_field_map(field_map: Any) -> None:
-    if not isinstance(field_map, Mapping):
-        raise InputError(f"field_map must be a dict of names, not {type(field_map).__name__}")
-    seen: dict[str, str] = {}
-    for name, field in field_map.items():
-        if not (isinstance(name, str) and name and (field is None or (isinstance(field, str) and field))):
-            raise InputError(f"field_map: {shown(name)}: {shown(field)} must be a name and a field's name or None")
-        if field in seen:
-            raise InputError(f"field_map: both {seen[field]!r} and {name!r} are mapped to {field!r}")
-        if field is not None:
-            seen[field] = name
 
 
 DEFAULTS = Options()

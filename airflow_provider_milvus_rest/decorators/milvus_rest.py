@@ -48,7 +48,9 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
     ) -> None:
         with final_errors():
             if found := [name for name in ("entities", *_OF_FILES) if name in kwargs]:
-                raise InputError(f"@task.milvus_rest_upsert takes no {found[0]}: the function gives the entities")
+                raise InputError(
+                    f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities"
+                )
         super().__init__(
             python_callable=python_callable,
             op_args=op_args,

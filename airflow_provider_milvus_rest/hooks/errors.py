@@ -1,7 +1,5 @@
 """The border where errors of this package become Airflow's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

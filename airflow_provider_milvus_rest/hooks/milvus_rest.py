@@ -1,11 +1,8 @@
 """The Airflow connection of type ``milvus_rest``."""
 
-from __future__ import annotations
-
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
@@ -13,15 +10,8 @@ from typing import Any, Literal
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.assets.milvus_rest import DEFAULT_DATABASE, collection_uri
-from airflow_provider_milvus_rest.exceptions import (
-    ConnectionSettingsError,
-    DataRefusedError,
-    InputError,
-    MilvusRestError,
-    NotFoundError,
-    RowError,
-)
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
@@ -32,9 +22,11 @@ from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rest.settings import EXTRAS, ConnectionSettings
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
-from airflow_provider_milvus_rest.rows.encode import FieldMap, RowEncoder
+from airflow_provider_milvus_rest.rows.convert import Convert
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
+from airflow_provider_milvus_rest.rows.shape import FieldMap
 from airflow_provider_milvus_rest.text import shown
 
 SCHEMA_SECONDS = 60
@@ -94,8 +86,8 @@ class MilvusRestHook(BaseHook):
             fields = {name: getattr(connection, name) for name in ("host", "port", "login", "password", "schema")}
             try:
                 settings, unknown = ConnectionSettings.from_connection(**fields, extra=_extra(connection.extra))
-            except ConnectionSettingsError as error:
-                raise ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
+            except e.ConnectionSettingsError as error:
+                raise e.ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
             if unknown:
                 names, known = ", ".join(unknown), ", ".join(sorted(EXTRAS))
                 self.log.warning(
@@ -129,7 +121,7 @@ class MilvusRestHook(BaseHook):
         """
         single = isinstance(data, Mapping)
         if not single and not isinstance(data, (list, tuple)):
-            raise InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
+            raise e.InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
         self._check_partition(partition_name)
         schema, encoder = self._described(collection_name, db_name)
         schema.check_partition(partition_name)
@@ -139,7 +131,7 @@ class MilvusRestHook(BaseHook):
             position = f"[{index}]"
             key, text = encoder.encode(entity, position)
             if key in seen:
-                raise RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
+                raise e.RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
             seen[key] = position
             encoded.append(text)
         if not encoded:
@@ -148,7 +140,7 @@ class MilvusRestHook(BaseHook):
         request = UpsertRequest(**where, data=encoded[0] if single else encoded)
         try:
             return self.get_conn().upsert(request, list(seen))
-        except (DataRefusedError, NotFoundError):
+        except (e.DataRefusedError, e.NotFoundError):
             self._schemas.clear()  # another collection may have taken its place
             raise
 
@@ -160,7 +152,10 @@ class MilvusRestHook(BaseHook):
         *,
         db_name: str | None = None,
         partition_name: str | None = None,
+        rows_path: str | None = None,
         field_map: FieldMap | None = None,
+        key_from: Sequence[str] | None = None,
+        convert: Convert | None = None,
         batch_size: int = DEFAULTS.batch_size,
         max_request_bytes: int = DEFAULTS.max_request_bytes,
         concurrency: int = DEFAULTS.concurrency,
@@ -190,21 +185,37 @@ class MilvusRestHook(BaseHook):
         """
         options = Options(
             *(batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file),
-            field_map=field_map,
-            partition_name=partition_name,
+            *(partition_name, rows_path, field_map, key_from, convert),
         )
+        return self.run(collection_name, rows, options, db_name, report, checkpoint)
+
+    @final_errors()
+    def run(
+        self,
+        collection_name: str,
+        rows: Iterable[Any] | FileRows,
+        options: Options,
+        db_name: str | None = None,
+        report: IngestReport | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> IngestReport:
+        """What :meth:`ingest` does, with the limits and choices as one value."""
         report = IngestReport() if report is None else report
         source = rows if isinstance(rows, FileRows) else _entities(rows)
-        with self._retrying(options) as retry:
-            self._check_partition(partition_name)
+        retry = Retry(options.retry_seconds, options.concurrency, self.log.warning)
+        self._retries.add(retry)
+        if self._stopped:
+            retry.interrupt()
+        try:
             client = self.get_conn()  # Airflow is asked for it by this thread
+            self._check_partition(options.partition_name)
             schema = retry.in_thread(lambda: retry.call(lambda: self.describe_collection(collection_name, db_name)))
-            schema.check_partition(partition_name)
+            schema.check_partition(options.partition_name)
             if checkpoint:
-                target = (client.settings.base_url, client.settings.api_version, partition_name)
-                checkpoint.bind(*target, schema.model_dump(mode="json"), dict(field_map or {}))
-            progress = Progress(report, source.share, partial(self.log.info, "Collection %s: %s", schema.name))
-            run = Ingest(client, schema, options, report, retry, progress, checkpoint)
+                target = client.settings.base_url, client.settings.api_version
+                checkpoint.bind(*target, schema.model_dump(mode="json"), *options.deciding())
+            log = partial(self.log.info, "Collection %s: %s", schema.name)
+            run = Ingest(client, schema, options, report, retry, Progress(report, source.share, log), checkpoint)
             try:
                 run.run(source)
                 report.check()
@@ -215,9 +226,11 @@ class MilvusRestHook(BaseHook):
                     self.log.error("%s", fault)
                 raise
             finally:
-                self.log.info("Collection %s: %s", schema.name, report.summary())
+                log(report.summary())
                 if report.rejects_path:
                     self.log.warning("Rejected rows are in %s", report.rejects_path)
+        finally:
+            self._retries.discard(retry)
         if checkpoint:
             checkpoint.clear()
         return report
@@ -230,18 +243,6 @@ class MilvusRestHook(BaseHook):
         self._stopped = True
         for retry in self._retries.copy():
             retry.interrupt()
-
-    @contextmanager
-    def _retrying(self, options: Options) -> Iterator[Retry]:
-        """The retries of one run, which :meth:`stop` ends."""
-        retry = Retry(options.retry_seconds, options.concurrency, self.log.warning)
-        self._retries.add(retry)
-        if self._stopped:
-            retry.interrupt()
-        try:
-            yield retry
-        finally:
-            self._retries.discard(retry)
 
     @final_errors()
     def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
@@ -265,7 +266,7 @@ class MilvusRestHook(BaseHook):
         """Whether the connection works, and the number of collections, or what is wrong and what to do about it."""
         try:
             names = self.list_collections()
-        except (MilvusRestError, AirflowException) as error:
+        except (e.MilvusRestError, AirflowException) as error:
             return False, str(error)
         settings = self.get_conn().settings
         database = settings.database or DEFAULT_DATABASE
@@ -303,16 +304,16 @@ def _extra(text: str | None) -> dict[str, Any]:
     except ValueError:
         extra = None
     if not isinstance(extra, dict):
-        raise ConnectionSettingsError("field 'extra' must be a JSON object")
+        raise e.ConnectionSettingsError("field 'extra' must be a JSON object")
     return extra
 
 
 def _check_name(parameter: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")
+        raise e.InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")
 
 
 def _entities(rows: Any) -> Entities:
     if isinstance(rows, (str, bytes, Mapping)) or not (isinstance(rows, Iterable) or is_table(rows)):
-        raise InputError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
+        raise e.InputError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
     return Entities(rows)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_milvus_rest.rows.schema import Key
 
 
 @dataclass(slots=True)
 class Pending:
-    """A row to be sent: its key and text, where it came from, its place in the source, and the row it replaced."""
+    """A row to be sent: its key and text, where it came from, its place in the source, and the row it replaced.
+
+    ``given`` is the row as it was given, if the text does not tell.
+    """
 
     key: Key
     text: bytes
     position: str
     index: int = 0
+    given: Any = None
     earlier: Pending | None = None
 
 

@@ -22,6 +22,7 @@ from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
+from airflow_provider_milvus_rest.rows.shape import unfold
 from airflow_provider_milvus_rest.rows.source import OCTETS, Row, Source, columns_of
 
 _STOP_SECONDS = 1.5
@@ -45,7 +46,7 @@ class Ingest:
         self._report, self._retry = report, retry
         self._progress = progress or Progress(report, lambda: None, lambda _: None)
         self._checkpoint = checkpoint
-        self._encoder = RowEncoder(schema, options.field_map)
+        self._encoder = RowEncoder(schema, options.field_map, options.key_from, options.convert)
         self._octets = columns_of(self._encoder.columns, *OCTETS)
         self._rejects = Rejects(options.rejects, options.max_rejects)
         self._batch = Batch(options.batch_size, options.max_request_bytes)
@@ -83,7 +84,8 @@ class Ingest:
             self._finish(failed)
 
     def _read(self, source: Source) -> None:
-        rows = source.rows(self._encoder.columns)
+        path = self._options.rows_path
+        rows = unfold(source.rows(self._encoder.shape.columns(path)), path)
         self._skip(rows)
         checked_only = 0
         for row in rows:
@@ -124,7 +126,8 @@ class Ingest:
             self._report.rejected_count += 1
             self._rejects.add(row.entity, error, self._octets)
             return
-        pending = Pending(key, text, row.position, self._report.read_count)
+        given = None if self._encoder.shape.renames_only else row.entity
+        pending = Pending(key, text, row.position, self._report.read_count, given)
         if not self._batch.has_room(pending):
             self._submit(self._report.read_count - 1)
         if self._rejects.failed:
@@ -186,7 +189,8 @@ class Ingest:
         for row, error in event.refused:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
-            self._rejects.add(self._encoder.decode(row.text), reject, self._octets)
+            entity = self._encoder.decode(row.text) if row.given is None else row.given
+            self._rejects.add(entity, reject, self._octets)
         if event.stored is not None and self._checkpoint:
             self._checkpoint.stored(event.stored)
         if event.error and not self._rejects.failed:

@@ -1,9 +1,10 @@
 """Files on the worker and on Airflow's object storage, whole or in shards."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -11,8 +12,16 @@ from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.operators.entities import READ
 from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
+from airflow_provider_milvus_rest.rows.names import said_of, without_connection
+from airflow_provider_milvus_rest.rows.readers import fingerprint
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
 from airflow_provider_milvus_rest.text import shown
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+_MAX_NAME_BYTES = 245
+"""Of a file's name, without the suffix; file systems take 255."""
 
 
 @final_errors()
@@ -69,3 +78,22 @@ def as_paths(paths: Any) -> Any:
     if isinstance(paths, Iterator):
         READ[id(paths)] = paths, texts
     return texts
+
+
+def rejects_file(folder: Any, context: "Context", task_id: str) -> Any:
+    """A file for this try of this task instance alone, since object stores cannot append to one; None for no folder."""
+    if folder is None:
+        return None
+    folder = str(folder)
+    try:
+        path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
+    except (ImportError, ValueError) as error:
+        where = without_connection(folder)
+        raise InputError(f"rejects_path: cannot use the storage of {where}: {said_of(folder, error)}") from None
+    ti = context.get("ti")
+    ids = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (task_id, uuid4().hex)
+    parts = list(map(str, ids))
+    name = re.sub(r"[^\w.+-]", "_", "__".join(parts))
+    if name.split("__") != parts or len(name.encode()) > _MAX_NAME_BYTES:  # others may have the same name
+        name = f"{name.encode()[: _MAX_NAME_BYTES - 18].decode(errors='ignore')}__{fingerprint(parts)[:16]}"
+    return path / f"{name}.jsonl"

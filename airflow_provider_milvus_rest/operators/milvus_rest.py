@@ -1,44 +1,35 @@
 """The operator that upserts entities from XCom or files."""
 
-from __future__ import annotations
-
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from uuid import uuid4
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, XComArg
 
-from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
+from airflow_provider_milvus_rest.assets.milvus_rest import split_outlets
+from airflow_provider_milvus_rest.assets.openlineage import lineage
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.operators.entities import (
-    is_reference,
-    iter_entities,
-    references,
-    refuse_second_reading,
-    refuse_text,
-    refuse_unordered,
-)
-from airflow_provider_milvus_rest.operators.files import as_paths, check_format, find
+from airflow_provider_milvus_rest.operators import entities as forms
+from airflow_provider_milvus_rest.operators.files import as_paths, check_format, find, rejects_file
 from airflow_provider_milvus_rest.operators.files import plan_shards as plan_shards
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
+from airflow_provider_milvus_rest.rows.convert import Convert, described
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.readers import FileRows, fingerprint, fingerprint_of_rows
+from airflow_provider_milvus_rest.rows.shape import FieldMap
+from airflow_provider_milvus_rest.rows.shape import key_of as key_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
-
-_MAX_NAME_BYTES = 245
-"""Of a file's name, without the suffix; file systems take 255."""
 
 
 class MilvusRestUpsertOperator(BaseOperator):
@@ -65,8 +56,18 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param file_format: what the files are, if their suffixes do not say: ``"jsonl"``, ``"json"``, ``"csv"``,
         ``"parquet"`` or ``"arrow"``.
     :param source_conn_id: the Airflow connection of the storage, for ``files`` that are URIs. (templated)
-    :param field_map: the collection's fields by the names that the source has for them (``{"text_vec": "vector"}``);
-        None leaves one out. A name that is not in it stands for itself.
+    :param rows_path: where in each entity, output or JSON document the rows are, a list or one object:
+        ``"chunks"``, ``"hits.hits"``. A document without it is rejected.
+    :param field_map: the collection's fields by the names that the source has for them (``{"text_vec": "vector"}``),
+        or by paths: a dot goes into an object, a number into a list (``"response.data.0.embedding"``); the value moves.
+        A name of the row that is spelled like the path comes first. ``"*"`` as a field puts an object's members in its
+        place. None leaves a name out, and with the name ``"*"``, all that are not named.
+    :param key_from: names or paths of the row's strings and integers to make its VarChar primary key of, as
+        :func:`~airflow_provider_milvus_rest.rows.shape.key_of` does: 32 hexadecimal digits, always the same ones.
+    :param convert: by field, how a value that it does not take is converted: ``"iso"`` (dates and times to text),
+        ``"epoch_ms"`` (datetimes with a time zone to whole milliseconds), ``"str"`` (numbers and UUIDs), ``"float"``
+        (a Decimal to the nearest), ``"uuid"`` (16 bytes or a UUID to text), ``"base64"`` (bytes to text); or a function
+        of one value that is not None, whose exception rejects the row.
     :param db_name: the database; default: the connection's. (templated)
     :param partition_name: the partition, with a connection whose ``api_version`` is v2; default: Milvus's default
         partition. A row of the same key in another partition stays. (templated)
@@ -112,7 +113,10 @@ class MilvusRestUpsertOperator(BaseOperator):
         files: Files | XComArg | None = None,
         file_format: str | None = None,
         source_conn_id: str | None = None,
-        field_map: Mapping[str, str | None] | None = None,
+        rows_path: str | None = None,
+        field_map: FieldMap | None = None,
+        key_from: Sequence[str] | None = None,
+        convert: Convert | None = None,
         db_name: str | None = None,
         partition_name: str | None = None,
         batch_size: int = DEFAULTS.batch_size,
@@ -133,25 +137,18 @@ class MilvusRestUpsertOperator(BaseOperator):
             if (entities is None) == (files is None):
                 raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
             if (source_conn_id is not None or file_format is not None) and files is None:
-                raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format go with files.")
+                raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format can only be used with files.")
             check_format(file_format)
-            refuse_text(entities)
-            limits = (batch_size, max_request_bytes, concurrency, retry_budget)
-            Options(*limits, on_reject, max_rejects, rejects_path, field_map)
+            forms.refuse_text(entities)
+            limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_path)
+            self.options = Options(*limits, partition_name, rows_path, field_map, key_from, convert)
         self.collection_name = collection_name
         self.entities = entities
         self.files = as_paths(files)
         self.file_format = file_format
         self.source_conn_id = source_conn_id
-        self.field_map = field_map
         self.db_name = db_name
         self.partition_name = partition_name
-        self.batch_size = batch_size
-        self.max_request_bytes = max_request_bytes
-        self.concurrency = concurrency
-        self.retry_budget = retry_budget
-        self.on_reject = on_reject
-        self.max_rejects = max_rejects
         self.rejects_path = as_paths(rejects_path)
         self.return_ids = return_ids
         self.resume = resume
@@ -159,7 +156,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         self._killed = False
         self._lineage: tuple[str | None, list[str], IngestReport] = (None, [], IngestReport())
         # A template field would do this by itself, and render a copy of every vector into the database.
-        for reference in references(entities):
+        for reference in forms.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
 
     @cached_property
@@ -167,7 +164,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         """The hook on the task's connection."""
         return MilvusRestHook(self.milvus_rest_conn_id)
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: "Context") -> dict[str, Any]:
         """Upsert everything; the outputs."""
         report = IngestReport(upsert_ids=[] if self.return_ids else None)
         hook = self.hook
@@ -176,7 +173,8 @@ class MilvusRestUpsertOperator(BaseOperator):
         try:
             with final_errors():
                 rows = self._rows(context)
-                rejects_file = self._rejects_file(context)
+                rejects = rejects_file(self.rejects_path, context, self.task_id)
+                options = replace(self.options, rejects=rejects, partition_name=self.partition_name)
                 checkpoint = self._checkpoint(context, rows)
                 uri = hook.collection_uri(self.collection_name, self.db_name)
             outlets, others = split_outlets(self.outlets, uri)
@@ -184,22 +182,7 @@ class MilvusRestUpsertOperator(BaseOperator):
                 self.log.warning("Outlet %s is another collection than %s, and gets no counts", other.uri, uri)
             files = rows.names if isinstance(rows, FileRows) else []
             self._lineage = outlets[0].uri if outlets else uri, files, report
-            hook.ingest(
-                self.collection_name,
-                rows,
-                db_name=self.db_name,
-                partition_name=self.partition_name,
-                field_map=self.field_map,
-                batch_size=self.batch_size,
-                max_request_bytes=self.max_request_bytes,
-                concurrency=self.concurrency,
-                retry_budget=self.retry_budget,
-                on_reject=self.on_reject,
-                max_rejects=self.max_rejects,
-                rejects_file=rejects_file,
-                report=report,
-                checkpoint=checkpoint,
-            )
+            hook.run(self.collection_name, rows, options, self.db_name, report, checkpoint)
         except BaseException:
             self._push(context, report.outputs())  # a return value would never get there
             raise
@@ -216,7 +199,7 @@ class MilvusRestUpsertOperator(BaseOperator):
             event.extra = {**(event.extra or {}), **counts}
         return report.outputs()
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage":
         """What Airflow's OpenLineage provider asks for at the end of the task, be it a success or a failure."""
         return lineage(*self._lineage)
 
@@ -226,7 +209,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         if "hook" in vars(self):  # made on first use, which must not be before the connection's name is rendered
             self.hook.stop()
 
-    def _checkpoint(self, context: Context, rows: Any) -> Checkpoint | None:
+    def _checkpoint(self, context: "Context", rows: Any) -> Checkpoint | None:
         """Where Airflow's own retry may resume, on Airflow 3.3 and later.
 
         A cleared task starts over, though its state store is not cleared (Airflow 3.3.2): clearing counts up
@@ -240,6 +223,8 @@ class MilvusRestUpsertOperator(BaseOperator):
             why = "this Airflow keeps no state between tries (3.3 and later do)"
         elif self.return_ids:
             why = "return_ids needs the keys of all rows"
+        elif described(self.options.convert) is None:
+            why = "a function in convert cannot be compared with that of an earlier try"
         else:
             try:
                 source = rows.fingerprint() if isinstance(rows, FileRows) else fingerprint_of_rows(rows)
@@ -251,41 +236,23 @@ class MilvusRestUpsertOperator(BaseOperator):
         cleared = getattr(context["ti"], "max_tries", None), getattr(context.get("dag_run"), "clear_number", None)
         return Checkpoint(store, fingerprint(source, cleared), self.log.warning)
 
-    def _rows(self, context: Context) -> Iterable[Any] | FileRows:
+    def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
         if self.entities is None:
             if self.files is None:
                 raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
             files = find(self.files, self.source_conn_id, self.file_format)
-            self.log.info("Reading %d files: %s", len(files), ", ".join(file.name for file in files[:10]))
+            count = "1 file" if len(files) == 1 else f"{len(files)} files"
+            self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
             return FileRows(files)
-        refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
-        entities = self.entities.resolve(context) if is_reference(self.entities) else self.entities
+        forms.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
+        entities = self.entities.resolve(context) if forms.is_reference(self.entities) else self.entities
         if not self._makes_entities:
-            refuse_second_reading(entities)
+            forms.refuse_second_reading(entities)
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
-        return iter_entities(entities, context)
+        return forms.iter_entities(entities, context)
 
-    def _rejects_file(self, context: Context) -> Any:
-        """A file for this try of this task instance alone, since object stores cannot append to one."""
-        if self.rejects_path is None:
-            return None
-        folder = str(self.rejects_path)
-        try:
-            path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
-        except (ImportError, ValueError) as error:
-            raise InputError(
-                f"rejects_path: cannot use the storage of {without_connection(folder)}: {said_of(folder, error)}"
-            ) from None
-        ti = context.get("ti")
-        ids = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (self.task_id, uuid4().hex)
-        parts = list(map(str, ids))
-        name = re.sub(r"[^\w.+-]", "_", "__".join(parts))
-        if name.split("__") != parts or len(name.encode()) > _MAX_NAME_BYTES:  # others may have the same name
-            name = f"{name.encode()[: _MAX_NAME_BYTES - 18].decode(errors='ignore')}__{fingerprint(parts)[:16]}"
-        return path / f"{name}.jsonl"
-
-    def _push(self, context: Context, outputs: dict[str, Any]) -> None:
+    def _push(self, context: "Context", outputs: dict[str, Any]) -> None:
         """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""
         ti = context.get("ti")
         if ti is None or not self.do_xcom_push:

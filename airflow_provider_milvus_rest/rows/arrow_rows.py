@@ -1,22 +1,22 @@
 """Parquet and Arrow, in files and in memory: ``pip install 'airflow-provider-milvus-rest[arrow]'``.
 
-Vectors come from Arrow's buffers as arrays, without a Python float for each number. A null in a column that is no
-field of the collection means that the row does not have that dynamic field; elsewhere it is null.
+Vectors come from Arrow's buffers as arrays, without a Python float for each number.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import File, OpenFile, reading
+from airflow_provider_milvus_rest.rows.json_rows import vectors_in
 from airflow_provider_milvus_rest.rows.rejected import REJECT
-from airflow_provider_milvus_rest.rows.source import Columns, Row, columns_of
+from airflow_provider_milvus_rest.rows.source import Columns, Row
 from airflow_provider_milvus_rest.text import excerpt, shown
 
 if TYPE_CHECKING:
@@ -116,21 +116,16 @@ def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _entities(
     batches: Iterable[pa.RecordBatch], columns: Columns, position: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    vectors = columns_of(columns, "FloatVector")
+    vectors = vectors_in(columns)
     names: list[str] | None = None
     for whole in batches:
         if names is None:
             names = _names(whole.schema, columns, position)
-            dynamic = [name for name in names if name not in columns]
         for start in range(0, whole.num_rows, _ROWS):
             batch = whole.slice(start, _ROWS)
-            values = [_values(name, batch.column(name), name in vectors, position) for name in names]
+            values = [_values(name, batch.column(name), vectors.get(name), position) for name in names]
             for row in zip(*values, strict=True):
-                entity = dict(zip(names, row, strict=True))
-                for name in dynamic:
-                    if entity[name] is None:
-                        del entity[name]
-                yield entity
+                yield dict(zip(names, row, strict=True))
 
 
 def _names(schema: pa.Schema, columns: Columns, position: str | None) -> list[str]:
@@ -171,14 +166,19 @@ def _foreign(field: pa.Field) -> str | None:
     return next((name for name in map(_foreign, inner) if name), None)
 
 
-def _values(name: str, array: pa.Array, is_vector: bool, position: str | None) -> Any:
-    """The values of a column, one for each row; a vector as an array, if it has no nulls."""
+def _values(name: str, array: pa.Array, vectors: Any, position: str | None) -> Any:
+    """The values of a column, one for each row; a vector as an array, if it has no nulls, also inside of a struct."""
     pa = _pyarrow()
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType) and pa.types.is_fixed_size_list(kind.storage_type):  # a tensor
         array, kind = array.storage, kind.storage_type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if is_vector and lists and not array.null_count:
+    if pa.types.is_struct(kind) and isinstance(vectors, Mapping) and not array.null_count:
+        names = [field.name for field in kind]
+        if len(set(names)) == len(names):
+            inner = [_values(n, array.field(index), vectors.get(n), position) for index, n in enumerate(names)]
+            return [dict(zip(names, row, strict=True)) for row in zip(*inner, strict=True)]
+    if vectors is True and lists and not array.null_count:
         numbers = array.flatten()
         if not numbers.null_count and (pa.types.is_floating(numbers.type) or pa.types.is_integer(numbers.type)):
             flat = np.from_dlpack(numbers)  # to_numpy() would import pandas
@@ -197,5 +197,5 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise InputError("Arrow and Parquet need pyarrow: pip install 'airflow-provider-milvus-rest[arrow]'") from None
+        raise InputError("Arrow and Parquet need pyarrow: pip install pyarrow") from None
     return pyarrow

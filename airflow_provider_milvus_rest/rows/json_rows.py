@@ -9,7 +9,7 @@ object, the last one counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,29 @@ import simdjson
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.rejected import row_of
-from airflow_provider_milvus_rest.rows.source import Columns, Row, columns_of, most_values
+from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, columns_of, most_values
 
 MAX_LINE_BYTES = 32 * 2**20
 """No row of Milvus is as long, and simdjson's arrays must stay below 2^24 elements."""
 MAX_DOCUMENT_BYTES = 256 * 2**20
+Vectors = Mapping[str, Any]
+"""Where vectors are in an object: True for one, else where they are in that member; :data:`EACH` is of a list."""
+
+
+def vectors_in(columns: Columns) -> Vectors:
+    """Where the FloatVectors are, by the names and paths of columns."""
+    found: dict[str, Any] = {}
+    for name in columns_of(columns, "FloatVector"):
+        *way, last = name.split(".")
+        place = found
+        for step in way:
+            place = place.setdefault(step, {})
+            if place is True:
+                break
+        else:
+            place[last] = True
+        found[name] = True
+    return found
 
 
 class JsonParser:
@@ -32,9 +50,10 @@ class JsonParser:
     def __init__(self) -> None:
         self._simd = simdjson.Parser()
         self._names: list[str] = []
+        self._buffers = 0
 
-    def entity(self, text: bytes, vectors: Collection[str]) -> Any:
-        """A row: usually an object, of which the members named ``vectors`` may become float64 arrays.
+    def entity(self, text: bytes, vectors: Vectors) -> Any:
+        """A row: usually an object, of which the ``vectors`` may become float64 arrays.
 
         Raises as :meth:`value`.
         """
@@ -72,31 +91,53 @@ class JsonParser:
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
-    def _entity(self, text: bytes, vectors: Collection[str]) -> dict[str, Any] | None:
+    def _entity(self, text: bytes, vectors: Vectors) -> dict[str, Any] | None:
         """None for what this way does not read exactly: no object, a key that stands twice, lists in a vector."""
         document = self._simd.parse(text)
         if not isinstance(document, simdjson.Object):
             return None
         names = self._names
         if len(names) != len(document) or not all(map(document.__contains__, names)):
-            names = list(document)
-            if len(set(names)) < len(names) or "\0" in "".join(names):  # where simdjson's look-up would end
-                return None
-            self._names = names  # most lines have those of the line before
+            names = self._names = _names(document)  # most lines have those of the line before
+        self._buffers = 0
         entity: dict[str, Any] = {}
-        buffers = 0
         for name in names:
             value: Any = document[name]
-            if isinstance(value, simdjson.Object):
-                value = value.as_dict()
-            elif isinstance(value, simdjson.Array):
-                try:
-                    value = np.frombuffer(value.as_buffer(of_type="d")) if name in vectors else value.as_list()
-                except TypeError:  # not all of them are numbers
-                    value = value.as_list()
-                buffers += isinstance(value, np.ndarray)
+            if isinstance(value, (simdjson.Object, simdjson.Array)):
+                value = self._inner(value, vectors.get(name))
             entity[name] = value
-        return entity if not buffers or _all_flat(text, entity, buffers) else None
+        return entity if not self._buffers or _all_flat(text, entity, self._buffers) else None
+
+    def _inner(self, value: Any, vectors: Any) -> Any:
+        """An object or list, with arrays where ``vectors`` says."""
+        if isinstance(value, simdjson.Object):
+            if not isinstance(vectors, Mapping):
+                return value.as_dict()
+            return {name: self._inner(value[name], vectors.get(name)) for name in _names(value)}
+        if not isinstance(value, simdjson.Array):
+            return value
+        if vectors is True:
+            try:
+                array = np.frombuffer(value.as_buffer(of_type="d"))
+            except TypeError:  # not all of them are numbers
+                return value.as_list()
+            self._buffers += 1
+            return array
+        if vectors:
+            each = vectors.get(EACH)
+            return [self._inner(item, vectors.get(str(index), each)) for index, item in enumerate(value)]
+        return value.as_list()
+
+
+def _names(value: Any) -> list[str]:
+    """The keys of simdjson's object.
+
+    :raises ValueError: one stands there twice, or holds a NUL, at which simdjson's look-up would end.
+    """
+    names = list(value)
+    if len(set(names)) < len(names) or "\0" in "".join(names):
+        raise ValueError
+    return names
 
 
 def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
@@ -107,8 +148,8 @@ def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
     first = text.find(b"[")
     if buffers == 1 and text.find(b"[", first + 1) < 0:
         return True
-    others = {name: None if isinstance(value, np.ndarray) else value for name, value in entity.items()}
-    return b"\\u005" not in text and text.count(b"[") == buffers + orjson.dumps(others).count(b"[")
+    others = orjson.dumps(entity, default=lambda array: None)
+    return b"\\u005" not in text and text.count(b"[") == buffers + others.count(b"[")
 
 
 def check_count(text: bytes, most: float) -> None:
@@ -123,7 +164,7 @@ def check_count(text: bytes, most: float) -> None:
 
 def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """JSON Lines: one object a line; blank lines are skipped."""
-    vectors = columns_of(columns, "FloatVector")
+    vectors = vectors_in(columns)
     most = most_values(*columns.values())
     parser = JsonParser()
     for position, line in _lines(file):

@@ -34,15 +34,17 @@ def row_of(position: str, entity: Any) -> Row:
     if not isinstance(entity, dict) or REJECT not in entity:
         return Row(position, entity)
     reject = entity.pop(REJECT)
-    altered = reject.get(ALTERED) if isinstance(reject, dict) else None
+    reject = reject if isinstance(reject, dict) else {}
+    altered, was = reject.get(ALTERED), reject.get("position")
+    was = was if isinstance(was, str) else None
     if not altered:
-        return Row(position, entity)
+        return Row(position, entity, was=was)
     entity[REJECT] = {ALTERED: altered}
     names = excerpt(", ".join(map(str, altered)) if isinstance(altered, list) else str(altered))
     reason = (
         f"{names} could not be written to JSON as it was: replace it with the correct value, and remove {ALTERED!r}"
     )
-    return Row(position, entity, RowError(reason, position=position, field=REJECT))
+    return Row(position, entity, RowError(reason, position=position, field=REJECT), was)
 
 
 def line_of(entity: Any, error: RowError, octets: Collection[str]) -> bytes:

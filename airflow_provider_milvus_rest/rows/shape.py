@@ -6,7 +6,8 @@ list ``tags``, and that list's first element. A key that is spelled like the pat
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,13 @@ import orjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
-from airflow_provider_milvus_rest.text import name_of, shown
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from airflow_provider_milvus_rest.rows.source import EACH, Row
+from airflow_provider_milvus_rest.text import excerpt, name_of, shown
 
+FieldMap = Mapping[str, str | None]
+"""From a source's names to the collection's fields; None for what is to be left out."""
+KEY_CHARS = 32
 SPREAD = "*"
 """In ``field_map``, as a field: an object's members take its place. As a name: all that are not named."""
 _MISSING: Any = object()
@@ -34,7 +40,7 @@ def key_of(*values: int | str) -> str:
         if isinstance(value, bool) or not isinstance(value, (int, str)):
             raise ValueError(f"only strings and integers make a key, not {type(value).__name__} {shown(value)}")
     try:
-        return hashlib.blake2b(orjson.dumps(values), digest_size=16).hexdigest()
+        return hashlib.blake2b(orjson.dumps(values), digest_size=KEY_CHARS // 2).hexdigest()
     except TypeError as error:
         raise ValueError(f"{shown(values)} make no key: {error}") from None
 
@@ -51,21 +57,20 @@ def find(row: Any, name: str) -> Any:
 
 
 class Shape:
-    """Shapes rows. Called with one, it returns the collection's fields and the dynamic ones by name, in a new dict.
-
-    :param key: the primary key's name, which ``key_from`` fills.
-    """
+    """Shapes rows. Called with one, it returns the collection's fields and the dynamic ones by name, in a new dict."""
 
     def __init__(
         self,
-        key: str = "",
-        field_map: Mapping[str, str | None] | None = None,
-        key_from: Sequence[str] = (),
+        schema: CollectionSchema,
+        field_map: FieldMap | None = None,
+        key_from: Sequence[str] | None = None,
         convert: Convert | None = None,
     ) -> None:
-        self._key, self._key_from = key, tuple(key_from)
+        self._fields, self._key = schema.fields_, schema.primary_key.name
+        self._key_from = tuple(key_from or ())
         self._rest = SPREAD not in (field_map or {})
         self._map = {name: field for name, field in (field_map or {}).items() if name != SPREAD}
+        self._sources = {field: name for name, field in self._map.items() if field not in (None, SPREAD)}
         # The longest first: what a path takes is not in the object any more that a shorter one takes.
         paths = sorted((name for name in self._map if "." in name), key=lambda name: -name.count("."))
         self._paths = [(name, tuple(name.split(".")), self._keeps(name)) for name in paths]
@@ -73,8 +78,40 @@ class Shape:
             field: NAMED[how] if isinstance(how, str) else functools.partial(call, how)
             for field, how in (convert or {}).items()
         }
+        self._called = {field for field, how in (convert or {}).items() if not isinstance(how, str)}
+        self.targets = list(self._sources)
         self.renames_only = not (paths or SPREAD in self._map.values() or key_from or convert)
-        """Whether a row can be had back from its fields, but for what is left out."""
+        """Whether :meth:`names` gives a row back, but for what is left out."""
+        self.is_trivial = self.renames_only and not field_map
+
+    def source(self, field: str) -> str:
+        """The name that the source has for a field."""
+        return self._sources.get(field, field)
+
+    def names(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields by the names that the source has for them."""
+        return {self._sources.get(field, field): value for field, value in fields.items()}
+
+    def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
+        """What the source has, as far as the names tell: fields by their keys or paths, and None for what is no field.
+
+        Values for a function of ``convert`` are not in it: they are read as the format has them.
+        """
+        columns: dict[str, FieldSchema | None] = {name: None for name, field in self._map.items() if field is None}
+        for field in self._fields:
+            if field.name in self._called:
+                continue
+            spread = [f"{name}.{field.name}" for name, its in self._map.items() if its == SPREAD]
+            named = field.name in self._sources or (self._rest and field.name not in self._map)
+            columns |= dict.fromkeys([self.source(field.name)] * named + spread, field)
+        if not self.renames_only:
+            columns |= {
+                name.partition(".")[0]: None for name in self._map if columns.get(name.partition(".")[0]) is None
+            }
+        if rows_path:
+            each = [f"{rows_path}{way}.{name}" for way in ("", f".{EACH}") for name in columns]
+            columns = dict(zip(each, [*columns.values()] * 2, strict=True)) | {rows_path.partition(".")[0]: None}
+        return columns
 
     def _keeps(self, name: str) -> bool:
         """Whether something is made of the object that a path goes into, so that the path has to move its value."""
@@ -154,6 +191,30 @@ class Shape:
             raise ValueError(f"is {shown(fields[self._key])}, but key_from makes another key of this row ({key})")
 
 
+def unfold(rows: Iterable[Row], path: str | None) -> Iterator[Row]:
+    """The rows that are in documents at ``rows_path``: a list of them, or one object."""
+    for row in rows:
+        if path is None or row.error or (row.was and re.search(rf"\.{re.escape(path)}(\[\d+\])?$", row.was)):
+            yield row
+            continue
+        position = f"{row.position}.{path}"
+        try:
+            found = find(row.entity, path)
+        except KeyError:
+            has = ", ".join(map(name_of, row.entity)) if isinstance(row.entity, Mapping) else type(row.entity).__name__
+            reason = f"has no {path!r}, where the rows should be (rows_path); it has {excerpt(has) or 'nothing'}"
+        else:
+            if isinstance(found, Mapping):
+                yield Row(position, found)
+                continue
+            if isinstance(found, (list, tuple)):
+                for index, entity in enumerate(found):
+                    yield Row(f"{position}[{index}]", entity)
+                continue
+            reason = f"has {type(found).__name__} at {path!r} (rows_path), not a list of rows or one row"
+        yield Row(row.position, row.entity, RowError(reason, position=row.position))
+
+
 def _follow(value: Any, path: _Path) -> Any:
     for name in path:
         if isinstance(value, Mapping):
@@ -181,7 +242,7 @@ def _without(value: Any, path: _Path) -> Any:
     return copy
 
 
-def check(field_map: Any, key_from: Any, convert: Any, rows_path: Any) -> None:
+def check(rows_path: Any, field_map: Any, key_from: Any, convert: Any) -> None:
     """Refuse what cannot be meant, whatever the collection is.
 
     :raises InputError: naming the parameter.

@@ -10,19 +10,23 @@ from airflow_provider_milvus_rest.exceptions import RowError
 from airflow_provider_milvus_rest.rows.fields import MAX_JSON_BYTES, SCALARS
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
 
+EACH = "[]"
+"""In a path of :data:`Columns`: each element of a list."""
 Columns = Mapping[str, FieldSchema | None]
-"""The collection's fields by the names that the source has for them; None for what ``field_map`` leaves out."""
+"""The collection's fields by the names that the source has for them, or by paths; None for what is not a field."""
 
 
 class Row(NamedTuple):
     """An entity and where it came from: ``path:line``, ``path@byte``, ``path#row``, ``path[index]`` or ``[index]``.
 
-    ``error`` says why the entity is only the source's text, where that could not be read as one.
+    ``error`` says why the entity is only the source's text, where that could not be read as one; ``was`` is where a row
+    of a rejects file came from.
     """
 
     position: str
     entity: Any
     error: RowError | None = None
+    was: str | None = None
 
 
 class Source(Protocol):
@@ -48,6 +52,8 @@ _MAX_CAPACITY = 4096
 """Of an Array."""
 _SPARE = 2**19
 """For dynamic fields, which have 64 KiB together, and ``$reject``, with a text of 100,000 characters; generously."""
+_MOST = 2**23
+"""In memory, as many empty lists take half a gigabyte; a line of 32 MiB holds fewer numbers of a model's output."""
 
 
 def most_values(*fields: FieldSchema | None) -> float:
@@ -55,7 +61,7 @@ def most_values(*fields: FieldSchema | None) -> float:
 
     Each takes at least a byte of what Milvus stores, whatever white space or digits are around it.
     """
-    return _SPARE + sum(map(_most_values, fields))
+    return min(_MOST, _SPARE + sum(map(_most_values, fields)))
 
 
 def _most_values(field: FieldSchema | None) -> float:

@@ -362,7 +362,6 @@ NOT_A_NUMBER = "not a finite number"
         ([1, "2"], "Array", "all of one type"),
         ([None], "Array", "all of one type"),
         ("x", "Array", "must be a list (Array)"),
-        (None, "dynamic", "is null, which a dynamic field cannot store: leave it out"),
         (2**63, "dynamic", "is not within Int64"),
         (2**64, "dynamic", "is not within Int64"),
         ({"a": 2**53 + 1}, "dynamic", ".a 9007199254740993 is an int that Milvus does not keep exactly"),

@@ -197,8 +197,14 @@ LINES: dict[str, tuple[bytes, str]] = {
     "UTF-16": ('{"id": 1}'.encode("utf-16"), "not"),
     "not an object": (b"[1, 2, 3]", "a row must be an object"),
     "two objects": (b'{"id": 1} {"id": 2}', "Extra data"),
-    "empty key": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "": null}', "is null"),
-    "long key": (b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "%s": null}' % (b"k" * 70_000), "is null"),
+    "empty key": (
+        b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "": [9007199254740993]}',
+        "is an int that Milvus does not keep exactly here",
+    ),
+    "long key": (
+        b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "%s": 1}' % (b"k" * 70_000),
+        "makes the dynamic fields",
+    ),
     "comment": (b'{"id": 1} // one', "Extra data"),
     "single quotes": (b"{'id': 1}", "Expecting property name"),
     "text vector": (b'{"id": 1, "vector": "[1, 2, 3, 4]", "text": "x"}', "must be a list"),

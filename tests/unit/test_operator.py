@@ -38,7 +38,7 @@ def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"entities": [], "files": "x.jsonl"}, "exactly one"),
         ({"entities": "{{ ti.xcom_pull('embed') }}"}, "pass task.output"),
         ({"entities": b"[]"}, "must not be text"),
-        ({"entities": [], "source_conn_id": "s3"}, "source_conn_id and file_format go with files"),
+        ({"entities": [], "source_conn_id": "s3"}, "source_conn_id and file_format can only be used with files"),
         ({"entities": [], "batch_size": 0}, "batch_size must be an integer ≥ 1, not 0"),
         ({"entities": [], "max_request_bytes": "8"}, "max_request_bytes must be an int"),
         ({"entities": [], "concurrency": 33}, "concurrency must be an integer from 1 to 32, not 33"),

@@ -14,14 +14,14 @@ from airflow_provider_milvus_rest.decorators.milvus_rest import milvus_rest_upse
 from airflow_provider_milvus_rest.exceptions import InputError, MilvusRestError, RowError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, key_of, plan_shards
 from airflow_provider_milvus_rest.rest.models import UpsertResult
 from airflow_provider_milvus_rest.rows.readers import FileRows
 from airflow_provider_milvus_rest.rows.rejected import line_of
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 
-RUN = """db_name partition_name field_map batch_size max_request_bytes concurrency retry_budget on_reject
-    max_rejects"""
+RUN = """db_name partition_name rows_path field_map key_from convert batch_size max_request_bytes concurrency
+    retry_budget on_reject max_rejects"""
 PARAMETERS: dict[Callable[..., Any], str] = {
     MilvusRestUpsertOperator.__init__: f"""collection_name entities files file_format source_conn_id {RUN} rejects_path
         return_ids resume milvus_rest_conn_id kwargs""",
@@ -35,6 +35,7 @@ PARAMETERS: dict[Callable[..., Any], str] = {
     MilvusRestHook.test_connection: "",
     MilvusRestHook.stop: "",
     MilvusRestHook.close: "",
+    key_of: "values",
     plan_shards: "files target_bytes source_conn_id file_format",
     milvus_rest_upsert_task: "python_callable kwargs",
     create_asset: "host collection_name port db_name extra",

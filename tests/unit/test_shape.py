@@ -3,6 +3,7 @@
 import copy
 import datetime
 import decimal
+import functools
 import hashlib
 import json
 import subprocess
@@ -19,9 +20,14 @@ from hypothesis import strategies as st
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows import convert, shape
 from airflow_provider_milvus_rest.rows.convert import NAMED
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.rows.shape import Shape, key_of
 
 UTC = datetime.timezone.utc
+SCHEMA = CollectionSchema(
+    name="docs", fields_=(FieldSchema(name="id", type="VarChar", size=36, primary_key=True),), dynamic=True
+)
+shaped = functools.partial(Shape, SCHEMA)
 NAMES = st.sampled_from(["a", "b", "c", "0", "1", "a.b", "b.0"])
 VALUES = st.recursive(
     st.none() | st.integers(0, 9), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)
@@ -68,7 +74,7 @@ def test_paths_are_what_they_look_like(row: dict[str, Any], field_map: dict[str,
         del field_map["*"]
     before = copy.deepcopy(row)
     try:
-        fields = Shape(field_map=field_map)(row)
+        fields = shaped(field_map=field_map)(row)
     except RowError:
         fields = None
     assert fields == by_hand(row, field_map)
@@ -93,7 +99,7 @@ def test_paths_are_what_they_look_like(row: dict[str, Any], field_map: dict[str,
     ],
 )
 def test_fields_of_a_row(field_map: dict[str, Any], row: dict[str, Any], fields: dict[str, Any]) -> None:
-    assert Shape(field_map=field_map)(row) == fields
+    assert shaped(field_map=field_map)(row) == fields
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_fields_of_a_row(field_map: dict[str, Any], row: dict[str, Any], fields:
 )
 def test_rows_that_field_map_refuses(field_map: dict[str, Any], row: dict[str, Any], reason: str) -> None:
     with pytest.raises(RowError, match=f"^rows:1: {reason}"):
-        Shape(field_map=field_map)(row, "rows:1")
+        shaped(field_map=field_map)(row, "rows:1")
 
 
 SCALARS = st.text() | st.integers(-(2**63), 2**64 - 1)
@@ -148,12 +154,12 @@ def test_values_that_make_no_key(value: Any) -> None:
 
 
 def test_key_from() -> None:
-    keyed = Shape("id", {"meta.path": "source"}, ["meta.path", "text"])
+    keyed = shaped({"meta.path": "source"}, ["meta.path", "text"])
     row = {"meta": {"path": "a.md"}, "text": "one", "n": np.int64(3)}
     fields = keyed(row)
     assert fields["id"] == key_of("a.md", "one")
     assert keyed(row | {"id": fields["id"]})["id"] == fields["id"]
-    assert Shape("id", key_from=["n"])(row)["id"] == key_of(3)
+    assert shaped(key_from=["n"])(row)["id"] == key_of(3)
     for change, reason in [
         ({"id": "mine"}, r"field 'id' is 'mine', but key_from makes another key of this row \(\w{32}\)"),
         ({"text": None}, "field 'id' cannot be made by key_from: 'text' is null"),
@@ -194,7 +200,7 @@ UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
     ],
 )
 def test_conversions_by_name(how: str, value: Any, converted: Any) -> None:
-    converted_by = Shape(convert={"x": how})
+    converted_by = shaped(convert={"x": how})
     assert converted_by({"x": value, "y": value}) == {"x": converted, "y": value}
     assert type(converted_by({"x": value})["x"]) is type(converted)
     assert converted_by(converted_by({"x": value})) == {"x": converted}
@@ -233,12 +239,12 @@ def test_a_conversion_by_name_can_be_repeated(how: str, value: Any) -> None:
 )
 def test_values_that_cannot_be_converted(how: Any, value: Any, reason: str) -> None:
     with pytest.raises(RowError, match=f"^rows:1: field 'x' {reason}"):
-        Shape(convert={"x": how})({"x": value}, "rows:1")
+        shaped(convert={"x": how})({"x": value}, "rows:1")
 
 
 def test_a_function_converts() -> None:
-    assert Shape(convert={"x": json.loads})({"x": '{"a": 1}'}) == {"x": {"a": 1}}
-    assert Shape(field_map={"y": "x"}, convert={"x": json.loads})({"y": "[1]"}) == {"x": [1]}
+    assert shaped(convert={"x": json.loads})({"x": '{"a": 1}'}) == {"x": {"a": 1}}
+    assert shaped(field_map={"y": "x"}, convert={"x": json.loads})({"y": "[1]"}) == {"x": [1]}
 
 
 @pytest.mark.parametrize(

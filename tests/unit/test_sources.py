@@ -28,6 +28,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
+from airflow_provider_milvus_rest.operators.files import rejects_file
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
@@ -327,7 +328,7 @@ def test_a_rejects_file_for_each_try_of_each_task(upsert: Any, tmp_path: Path) -
             dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index, try_number=try_number, max_tries=0
         )
         task = upsert(entities=[], on_reject="skip", rejects_path=tmp_path)
-        paths.add(task._rejects_file({"ti": ti}))
+        paths.add(rejects_file(task.rejects_path, {"ti": ti}, task.task_id))
     assert len(paths) == len(ids)
     assert all(len(path.name.encode()) <= 255 for path in paths)
     assert tmp_path / "d__backfill_2026__t__-1__1.jsonl" in paths  # as it is, where nothing was replaced
@@ -546,7 +547,7 @@ def write_stream(table: pa.Table, path: Path) -> None:
 
 def test_long_names_are_cut_in_messages(tmp_path: Path) -> None:
     name = "n" * 3_000_000
-    line = json.dumps({"id": 1, "vector": [1, 2, 3, 4], "text": "x", name: None})
+    line = json.dumps({"id": 1, "vector": [1, 2, 3, 4], "text": "x", name: 1})
     (tmp_path / "a.jsonl").write_text(f"{line}\n" * 10)
     (tmp_path / "b.csv").write_text(f"id,vector,text,{name},{name}\n")
     pq.write_table(pa.table({name: pa.array([10**9], pa.date32())}), tmp_path / "c.parquet")

@@ -1,0 +1,271 @@
+"""Rows in documents and values in objects: from each source, through rejects files, and at full speed."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_milvus_rest.exceptions import DataRefusedError, InputError, RowError, RowsRejectedError
+from airflow_provider_milvus_rest.ingest.report import IngestReport
+from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
+from airflow_provider_milvus_rest.rows.encode import RowEncoder
+from airflow_provider_milvus_rest.rows.files import find_files
+from airflow_provider_milvus_rest.rows.json_rows import JsonParser, vectors_in
+from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from airflow_provider_milvus_rest.rows.shape import key_of
+from tests import runs
+
+SCHEMA = CollectionSchema(
+    name="docs",
+    fields_=(
+        FieldSchema(name="id", type="VarChar", size=64, primary_key=True),
+        FieldSchema(name="text", type="VarChar", size=64),
+        FieldSchema(name="vector", type="FloatVector", size=4),
+    ),
+    dynamic=True,
+)
+CHUNKS = {
+    "chunks": [
+        {"text": text, "metadata": {"file": "a.md", "page": page}, "vector": [page, 0.5, -1, 0]}
+        for page, text in enumerate(["one", "two", "three"])
+    ],
+    "document_count": 1,
+}
+SHAPE: dict[str, Any] = {
+    "rows_path": "chunks",
+    "field_map": {"metadata.file": "source", "metadata": "*"},
+    "key_from": ["metadata.file", "text"],
+}
+STORED = {
+    key_of("a.md", chunk["text"]): {
+        "text": chunk["text"],
+        "source": "a.md",
+        "page": chunk["metadata"]["page"],
+        "vector": chunk["vector"],
+    }
+    for chunk in CHUNKS["chunks"]
+}
+
+
+class Store:
+    """Stands for a client, keeps what was sent, and refuses rows whose text is in ``refused``."""
+
+    settings = SimpleNamespace(read_timeout=60)
+
+    def __init__(self, *refused: str) -> None:
+        self.rows: dict[str, Any] = {}
+        self.refused = refused
+
+    def upsert(self, request: UpsertRequest, keys: list[Any]) -> UpsertResult:
+        rows = [json.loads(text) for text in request.data]
+        if any(row["text"] in self.refused for row in rows):
+            raise DataRefusedError("not this one", code=1100)
+        self.rows |= {row.pop("id"): row for row in rows}
+        return UpsertResult(upsert_count=len(rows), upsert_ids=keys)
+
+
+def ingest(source: Any, store: Store | None = None, report: IngestReport | None = None, **options: Any) -> Store:
+    store = store or Store()
+    runs.ingest(store, SCHEMA, source, report=report, concurrency=1, **options)
+    return store
+
+
+def write(path: Path, *documents: Any) -> FileRows:
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return FileRows(find_files(path))
+
+
+@pytest.mark.parametrize("source", ["output", "outputs", "jsonl", "json", "json list", "parquet"])
+def test_rows_in_documents_of_each_source(tmp_path: Path, source: str) -> None:
+    if source == "parquet":
+        pq.write_table(pa.Table.from_pylist([CHUNKS]), tmp_path / "a.parquet")
+    made: dict[str, Any] = {
+        "output": lambda: Entities([CHUNKS]),
+        "outputs": lambda: Entities([{"chunks": CHUNKS["chunks"][:1]}, {"chunks": CHUNKS["chunks"][1:]}]),
+        "jsonl": lambda: write(tmp_path / "a.jsonl", CHUNKS, {"chunks": []}),
+        "json": lambda: write(tmp_path / "a.json", CHUNKS),
+        "json list": lambda: write(tmp_path / "a.json", [CHUNKS, CHUNKS]),
+        "parquet": lambda: FileRows(find_files(tmp_path / "a.parquet")),
+    }
+    report = IngestReport()
+    assert ingest(made[source](), report=report, **SHAPE).rows == STORED
+    assert report.read_count == (6 if source == "json list" else 3)
+
+
+def test_positions_in_documents(tmp_path: Path) -> None:
+    row = {"id": "1", "text": 5, "vector": [1, 2, 3, 4]}
+    path = tmp_path / "a.jsonl"
+    for document, rows_path, position in [
+        ({"hits": {"hits": [row]}}, "hits.hits", f"{path}:1.hits.hits[0]"),
+        ({"row": row}, "row", f"{path}:1.row"),
+        ({"a.b": [row]}, "a.b", f"{path}:1.a.b[0]"),
+    ]:
+        with pytest.raises(RowsRejectedError, match=r"field 'text' must be a str") as caught:
+            ingest(write(path, document), rows_path=rows_path)
+        assert f"{position}: " in str(caught.value)
+    with pytest.raises(RowsRejectedError, match=r"\n\[1\]\.chunks\[0\]: field 'text' must be a str"):
+        ingest(Entities([{"chunks": []}, {"chunks": [row]}]), rows_path="chunks")
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({"rows": []}, "has no 'chunks', where the rows should be (rows_path); it has rows"),
+        ([], "has no 'chunks', where the rows should be (rows_path); it has list"),
+        ({"chunks": None}, "has NoneType at 'chunks' (rows_path), not a list of rows or one row"),
+        ({"chunks": "text"}, "has str at 'chunks' (rows_path), not a list of rows or one row"),
+        ({"chunks": [[1.0, 2.0]]}, "a row must be an object (dict) of field names and values, not list"),
+    ],
+)
+def test_documents_without_rows_are_rejected(tmp_path: Path, document: Any, reason: str) -> None:
+    report, rejects = IngestReport(), tmp_path / "rejects.jsonl"
+    source = write(tmp_path / "a.jsonl", document, CHUNKS)
+    assert ingest(source, report=report, rejects=rejects, **SHAPE).rows == STORED
+    assert (report.read_count, report.upsert_count, report.rejected_count) == (4, 3, 1)
+    assert reason in json.loads(rejects.read_text())["$reject"]["reason"]
+
+
+def test_refused_rows_come_back_as_they_were_given_and_can_be_fed_back(tmp_path: Path) -> None:
+    """Refused by the checks, by the shape, and by the server alone."""
+    chunks = [dict(chunk) for chunk in CHUNKS["chunks"]]
+    odd = [{**chunks[0], "text": 5}, {**chunks[1], "id": "mine"}, {**chunks[2], "metadata": 7}, chunks[1]]
+    rejects, again = tmp_path / "rejects.jsonl", tmp_path / "again.jsonl"
+    source = write(tmp_path / "a.jsonl", {"chunks": [chunks[0]]}, {"chunks": odd}, {"chunks": [chunks[2]]})
+    stored = ingest(source, Store("two"), rejects=rejects, **SHAPE).rows
+    assert stored == {key: row for key, row in STORED.items() if row["text"] != "two"}
+    lines = [json.loads(line) for line in rejects.read_text().splitlines()]
+    reasons = [line.pop("$reject")["reason"] for line in lines]
+    assert sorted(lines, key=str) == sorted(odd, key=str)
+    assert any("key_from makes another key" in reason for reason in reasons)
+    assert any("must be an object, whose members can take its place, not int" in reason for reason in reasons)
+    assert any("is refused by the server" in reason for reason in reasons)
+    assert ingest(FileRows(find_files(rejects)), Store("two"), rejects=again, **SHAPE).rows == {}
+    assert len(again.read_text().splitlines()) == 4
+    fixed = [json.dumps(chunks[1] | {"$reject": {"position": f"{tmp_path}/a.jsonl:2.chunks[3]"}})]
+    rejects.write_text("\n".join([*fixed, json.dumps({"chunks": [chunks[0]], "$reject": {"position": "a.jsonl:9"}})]))
+    assert ingest(FileRows(find_files(rejects)), **SHAPE).rows.keys() == {key_of("a.md", "two"), key_of("a.md", "one")}
+
+
+def test_a_document_in_a_rejects_file_is_a_document(tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.jsonl"
+    ingest(write(tmp_path / "a.jsonl", {"chunk": CHUNKS["chunks"]}), rejects=rejects, **SHAPE)
+    rejects.write_text(rejects.read_text().replace('"chunk"', '"chunks"'))
+    assert ingest(FileRows(find_files(rejects)), **SHAPE).rows == STORED
+
+
+def test_a_row_says_what_it_has() -> None:
+    encoder = RowEncoder(SCHEMA, {"meta.vec": "vector"})
+    vector = [0.5] * 4
+    for row, reason in [
+        (
+            {"key": "1", "text": "a"},
+            "field 'id' is missing; it has key, text (field_map gives fields other names, and ",
+        ),
+        ({"id": "1", "text": "a"}, "field 'vector' is missing: the row has no 'meta.vec'; it has id, text (field_map "),
+        (CHUNKS, "field 'id' is missing; it has chunks, document_count (if its rows are in 'chunks', set rows_path)"),
+        (
+            {"text": ["a", "b"], "meta.vec": [vector, vector]},
+            "lists of one length (text, meta.vec): one dict is one row",
+        ),
+        ({}, "field 'id' is missing; it has no fields"),
+        ([vector], "to pair vectors with keys, [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"),
+        (np.zeros(4), "to pair vectors with keys"),
+    ]:
+        with pytest.raises(RowError) as caught:
+            encoder.encode(row)
+        assert reason in str(caught.value)
+
+
+def test_what_a_collection_cannot_have() -> None:
+    key, text, vector = SCHEMA.fields_
+    fixed = SCHEMA.model_copy(update={"dynamic": False})
+    with pytest.raises(InputError, match="field_map: 'titel' is not a field of 'docs'"):
+        RowEncoder(fixed, {"a.b": "titel"})
+    with pytest.raises(InputError, match="convert: 'titel' is not a field of 'docs'"):
+        RowEncoder(fixed, convert={"titel": "str"})
+    RowEncoder(fixed, {"a": "*", "*": None}, convert={"text": "str"})
+    for kind, size, reason in [
+        ("Int64", None, r"Int64, cannot hold: 63 bits of a hash"),
+        ("VarChar", 31, r"VarChar\(31\), cannot hold\. Use a VarChar key"),
+    ]:
+        short = key.model_copy(update={"type": kind, "size": size})
+        with pytest.raises(InputError, match=reason):
+            RowEncoder(CollectionSchema(name="docs", fields_=(short, text, vector)), key_from=["text"])
+
+
+# -- at full speed ------------------------------------------------------------------------------------------------
+
+MAPS: list[dict[str, Any]] = [
+    {"r.b.data.0.e": "vector", "*": None},
+    {"_source": "*"},
+    {"a.vec": "vector"},
+]
+numbers = st.integers(-9, 9) | st.floats(-9, 9)
+values = st.recursive(
+    st.none() | numbers | st.sampled_from(["", "[", "\\u005b"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["e", "vec", "vector", "a", "b", "data", "r", "_source"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+vectors = st.lists(numbers, min_size=4, max_size=4) | values
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [float(number) for number in value]
+    if isinstance(value, dict):
+        return {name: plain(member) for name, member in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(MAPS), vectors, values, st.sampled_from([None, "rows"]))
+def test_nested_vectors_are_read_as_the_standard_library_does(
+    field_map: dict[str, Any], vector: Any, other: Any, rows_path: str | None
+) -> None:
+    row = {
+        "r": {"b": {"data": [{"e": vector, "a": other}, other]}},
+        "_source": {"vector": vector, "b": other},
+        "a": {"vec": vector},
+        "b": other,
+    }
+    document = {"rows": [row, row]} if rows_path else row
+    line = json.dumps(document)
+    columns = RowEncoder(SCHEMA, field_map).shape.columns(rows_path)
+    assert plain(JsonParser().entity(line.encode(), vectors_in(columns))) == json.loads(line)
+
+
+@pytest.mark.parametrize("field_map", MAPS, ids=str)
+@pytest.mark.parametrize("rows_path", [None, "rows"])
+def test_nested_vectors_are_read_as_arrays(field_map: dict[str, Any], rows_path: str | None) -> None:
+    """Else the figures of the benchmark would be others."""
+    (path,) = [name for name in field_map if name != "*"]
+    *way, last = [*path.split("."), *(["vector"] if field_map[path] == "*" else [])]
+    row: Any = {last: [0.5] * 4, "tags": ["a", []]}
+    for step in reversed(way):
+        row = [row] if step == "0" else {step: row}
+    line = json.dumps({"rows": [row]} if rows_path else row).encode()
+    found = JsonParser().entity(line, vectors_in(RowEncoder(SCHEMA, field_map).shape.columns(rows_path)))
+    for step in [*(["rows", "0"] if rows_path else []), *way, last]:
+        found = found[int(step)] if isinstance(found, list) else found[step]
+    assert isinstance(found, np.ndarray)
+
+
+def test_nested_vectors_of_a_table_are_arrays() -> None:
+    table = pa.Table.from_pylist([{"a": {"vec": [0.5, 1, 2, 3], "b": None}, "id": "1"}] * 3)
+    columns = RowEncoder(SCHEMA, {"a.vec": "vector"}).columns
+    rows = [row.entity for row in Entities(table.slice(1)).rows(columns)]
+    assert plain(rows) == [{"a": {"vec": [0.5, 1, 2, 3], "b": None}, "id": "1"}] * 2
+    assert all(isinstance(row["a"]["vec"], np.ndarray) for row in rows)
+    nulls = pa.Table.from_pylist([{"a": {"vec": [0.5, 1, 2, 3]}}, {"a": None}])
+    assert plain([row.entity for row in Entities(nulls).rows(columns)]) == nulls.to_pylist()
