@@ -43,6 +43,7 @@ BLOCKS = {
     "docs/exactness.md": ("reject",),
     "docs/operator.md": ("operator", "progress", "decorator", "hook"),
     "docs/performance.md": ("make bench",),
+    "docs/recipes.md": (),  # test_recipes.py runs them
     "docs/reliability.md": (),
     "docs/testing.md": ("plugin", "test"),
 }
@@ -67,6 +68,13 @@ def test_every_block_is_tested() -> None:
     used = re.findall(r'block\(\s*"([^"]+)"(?:, "([^"]+)")?\s*\)', Path(__file__).read_text())
     known = {(name, page_name) for page_name, names in BLOCKS.items() for name in names}
     assert {(name, page_name or "README.md") for name, page_name in used} == known
+
+
+def test_every_recipe_is_tested() -> None:
+    dags = re.findall(r"^@dag\(.*\)\ndef (\w+)\(\):$", page("docs/recipes.md"), re.MULTILINE)
+    assert len(dags) == len(re.findall("^```python$", page("docs/recipes.md"), re.MULTILINE)) - 1
+    tests = Path(__file__).with_name("test_recipes.py").read_text()
+    assert set(dags) == set(re.findall(r'\brun\("(\w+)"', tests))
 
 
 @pytest.mark.parametrize("name", BLOCKS)
