@@ -56,7 +56,7 @@ def example_milvus_rest_ai() -> None:
         source_path=[str(DOCUMENTS / name) for name in ("expenses.md", "holidays.md", "security.md")]
     )
     embed = LlamaIndexEmbeddingOperator.partial(
-        task_id="embed", embed_model=local_model, chunk_size=100, chunk_overlap=0
+        task_id="embed", embed_model=local_model, chunk_size=128, chunk_overlap=0
     ).expand(documents=load.output)
     upsert = MilvusRestUpsertOperator(
         task_id="upsert",
@@ -79,7 +79,7 @@ def example_milvus_rest_ai() -> None:
         vectors = [LocalEmbedding().get_query_embedding(question) for question in QUESTIONS]
         found = example_data.milvus_client().search(COLLECTION, vectors, limit=1, output_fields=["file", "text"])
         for (question, file), (hit,) in zip(QUESTIONS.items(), found, strict=True):
-            print(f"{question} {hit['entity']['file']}: …{hit['entity']['text'][-80:]!r}")
+            print(f"{question}: {hit['entity']['file']}, {hit['entity']['text']!r}")
             assert hit["entity"]["file"] == file
 
     create_collection() >> load

@@ -230,7 +230,7 @@ def test_documents(run: Run, stored: Callable[[], Any], s3: Any, openai: OpenAI)
 
 def test_postgres_to_s3(run: Run, stored: Callable[[], Any], s3: Any, postgres: None) -> None:
     assert run("table_of_postgres")["upsert_count"] == 2
-    assert stored() == f32({key: row | {"updated": "2026-11-25 06:30:00.250000+00:00"} for key, row in ROWS.items()})
+    assert stored() == f32({key: row | {"updated": "2026-11-25 06:30:00.250+00:00"} for key, row in ROWS.items()})
 
 
 def test_small_query(run: Run, stored: Callable[[], Any], postgres: None) -> None:
