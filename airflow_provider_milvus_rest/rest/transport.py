@@ -26,7 +26,7 @@ from airflow_provider_milvus_rest.rest.settings import ConnectionSettings, check
 
 MAX_ANSWER_BYTES = 64 * 2**20  # of text; Milvus answers these calls with some kilobytes
 _READ_BYTES = 16_384  # at once: compressed data unpacks to at most a thousand times as much
-_SEND_BYTES = 65_536  # at once: a socket's timeout covers all that it gets at once, with TLS
+_SEND_BYTES = 65_536  # at once with TLS, where a socket's timeout covers all that it gets at once
 
 _PROXY = "The proxy that HTTP_PROXY or HTTPS_PROXY names"
 _PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
@@ -250,9 +250,10 @@ class _Connection(HTTPConnection):
         if self.sock is None:
             self.connect()
         left = memoryview(data)
+        step = _SEND_BYTES if isinstance(self, HTTPSConnection) else None
         try:
             while left:
-                left = left[self.sock.send(left[:_SEND_BYTES]) :]  # not sendall, whose timeout covers all of it
+                left = left[self.sock.send(left[:step]) :]  # not sendall, whose timeout covers all of it
         except (ssl.SSLError, ConnectionResetError) as error:
             # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
