@@ -216,7 +216,7 @@ def f32(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_documents(run: Run, stored: Callable[[], Any], s3: Any, openai: OpenAI) -> None:
-    texts = {"a.md": "All of the first document.", "b.md": "And the second one.\n\n" + "It is longer. " * 300}
+    texts = {"a.md": "All of the first document.", "b.md": " ".join(f"This is sentence {n}." for n in range(400))}
     for name, text in texts.items():
         s3(f"handbook/{name}", text)
     counts = run("folder_of_documents")
@@ -247,6 +247,8 @@ def test_vectors_from_another_task(run: Run, stored: Callable[[], Any], openai: 
     assert run("vectors_from_another_task")["upsert_count"] == 2
     texts = {"a": "the first text", "b": "the second one"}
     assert stored() == {key: {"text": text, "vector": openai.vectors[text]} for key, text in texts.items()}
+    with pytest.raises(TypeError):  # a vector too many
+        sys.modules["vectors_from_another_task"].entity((None, [0.5]))
 
 
 def test_openai_batch(run: Run, stored: Callable[[], Any], s3: Any, openai: OpenAI) -> None:
@@ -335,7 +337,7 @@ def test_langchain(run: Run, stored: Callable[[], Any], docs: MilvusClient, monk
         key_of("a.txt", start, text): {"source": "a.txt", "start_index": start, "text": text, "vector": 256}
         for start, text in ((0, "A first sentence."), (18, "And a second one."))
     }
-    query = model().embed(["the second sentence"], norm=True).tolist()
+    query = model().embed(["what comes second"], norm=True).tolist()
     (hits,) = docs.search("docs", query, limit=1, output_fields=["text"], consistency_level="Strong")
     assert hits[0]["entity"]["text"] == "And a second one."
 
