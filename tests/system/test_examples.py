@@ -34,7 +34,7 @@ PRINTS = {
     "example_milvus_rest_shards": r"^\d+( \+ \d+)+ = 608 rows of one file are in 'stdlib_docs_sharded'$",
     "example_milvus_rest_assets": r"",  # its rows are counted, and its second DAG has a test of its own
     "example_milvus_rest_mapped": r"^152 \+ 152 \+ 152 \+ 152 = 608 rows are in 'stdlib_docs_mapped'$",
-    "example_milvus_rest_ai": r"^(?P<count>\d+) chunks of 3 documents are in 'handbook'$(.|\n)*^My laptop was stolen: sec",
+    "example_milvus_rest_ai": r"^(?P<n>\d+) chunks of 3 documents are in 'handbook'$(.|\n)*^My laptop was stolen: sec",
 }
 HEAVY = pytest.mark.heavy
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
@@ -77,7 +77,7 @@ def test_run(stored: Callable[[str], int], dag_id: str, way: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     printed = re.search(PRINTS[dag_id], done.stdout, re.MULTILINE)
     assert printed
-    assert stored(dag_id) == (COUNTS[dag_id] or int(printed["count"]))
+    assert stored(dag_id) == (COUNTS[dag_id] or int(printed["n"]))
 
 
 @PLAIN

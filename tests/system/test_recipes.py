@@ -135,7 +135,7 @@ class OpenAI(LocalServer):
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
                 vectors = [[len(text) / 8, text.count("e") / 8, 0.5, 1.0] for text in texts]
@@ -146,7 +146,7 @@ class OpenAI(LocalServer):
                 usage = {"prompt_tokens": 1, "total_tokens": 1}
                 self._answer(json.dumps({"object": "list", "data": data, "model": asked["model"], "usage": usage}))
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 batch = {
                     "id": self.path.rpartition("/")[2],
                     "object": "batch",
@@ -223,7 +223,8 @@ def test_documents(run: Run, stored: Callable[[], Any], s3: Any, openai: OpenAI)
     rows = stored()
     assert counts["upsert_count"] == len(rows) > 3
     for key, row in rows.items():
-        assert key == key_of(row["file_path"], row["text"])
+        assert set(row) == {"file_name", "text", "vector"}
+        assert key == key_of(row["file_name"], row["text"])
         assert row["text"] in texts[row["file_name"]]
         assert row["vector"] in openai.vectors.values()
 
@@ -238,8 +239,8 @@ def test_small_query(run: Run, stored: Callable[[], Any], postgres: None) -> Non
     assert stored() == f32(ROWS)
 
 
-def test_query_of_any_size(run: Run, stored: Callable[[], Any], postgres: None) -> None:
-    assert run("query_of_any_size")["upsert_count"] == 2
+def test_large_query(run: Run, stored: Callable[[], Any], postgres: None) -> None:
+    assert run("large_query")["upsert_count"] == 2
     assert stored() == f32({key: row | {"updated": "2026-11-25T06:30:00.250000+00:00"} for key, row in ROWS.items()})
 
 
