@@ -37,7 +37,11 @@ from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress  # n
 from tests.servers import ScriptedServer  # noqa: E402
 
 # How long an example takes on a busy machine says nothing about it.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile(
+    "untimed",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.data_too_large, hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
