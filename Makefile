@@ -92,7 +92,7 @@ endef
 
 # Pins what pyproject.toml leaves open.
 lock:
-	$(LOCK) --python-version 3.11 -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
+	$(LOCK) --python-version 3.11 --extra ai -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
 	$(LOCK) --python-version 3.10 -o requirements/airflow-2.11.txt requirements/airflow-2.11.in
 
 LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \

@@ -43,6 +43,7 @@ BLOCKS = {
     "docs/exactness.md": ("reject",),
     "docs/operator.md": ("operator", "progress", "decorator", "hook"),
     "docs/performance.md": ("make bench",),
+    "docs/recipes.md": (),  # test_recipes.py runs them
     "docs/reliability.md": (),
     "docs/testing.md": ("plugin", "test"),
 }
@@ -72,6 +73,13 @@ def test_every_block_is_tested() -> None:
     pages = {str(path.relative_to(REPO)) for path in [*REPO.glob("docs/*.md"), REPO / "README.md"]}
     assert pages | {"CONTRIBUTING.md"} == set(BLOCKS)
     assert {(name, page_name) for page_name, names in BLOCKS.items() for name in names} == TESTED
+
+
+def test_every_recipe_is_tested() -> None:
+    dags = re.findall(r"^@dag\(.*\)\ndef (\w+)\(\):$", page("docs/recipes.md"), re.MULTILINE)
+    assert len(dags) == len(re.findall("^```python$", page("docs/recipes.md"), re.MULTILINE)) - 1
+    tests = Path(__file__).with_name("test_recipes.py").read_text()
+    assert set(dags) == set(re.findall(r'\brun\("(\w+)"', tests))
 
 
 @pytest.mark.parametrize("name", BLOCKS)
