@@ -36,7 +36,7 @@ unit: install
 test: install lint
 	$(RUN) $(TESTS) -m "not heavy"
 
-test-all: install .venv-2.11/installed .venv-3.13/installed lint
+test-all: install .venv/recipes .venv-2.11/installed .venv-3.13/installed lint
 	$(RUN) $(TESTS) -m "not alone"
 	$(RUN) -m pytest -m alone
 	.venv-2.11/bin/python $(TESTS) -m "not airflow_3" $(KNOW_AIRFLOW)
@@ -67,6 +67,11 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 .venv/installed: requirements/airflow-3.3.txt pyproject.toml
 	$(call environment,$(PYTHON))
 
+# What the recipes and the AI example need beside it: a minute, and 440 MB.
+.venv/recipes: .venv/installed requirements/recipes.txt
+	.venv/bin/python -m pip install --quiet --requirement requirements/recipes.txt
+	touch $@
+
 .venv-2.11/installed: requirements/airflow-2.11.txt pyproject.toml
 	$(call environment,$(PYTHON_OLDEST))
 
@@ -92,7 +97,8 @@ endef
 
 # Pins what pyproject.toml leaves open.
 lock:
-	$(LOCK) --python-version 3.11 --extra ai -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
+	$(LOCK) --python-version 3.11 --extra ai -o requirements/recipes.txt requirements/recipes.in
+	$(LOCK) --python-version 3.11 -c requirements/recipes.txt -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
 	$(LOCK) --python-version 3.10 -o requirements/airflow-2.11.txt requirements/airflow-2.11.in
 
 LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \
