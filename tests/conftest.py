@@ -34,6 +34,7 @@ from pymilvus import DataType, MilvusClient  # noqa: E402
 
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook  # noqa: E402
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress  # noqa: E402
+from tests.recorder import Recorder  # noqa: E402
 from tests.servers import ScriptedServer  # noqa: E402
 
 # How long an example takes on a busy machine says nothing about it.
@@ -43,6 +44,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.data_too_large, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("untimed")
+
+if folder := os.environ.get("MILVUS_REST_TEST_RECORD"):
+    Recorder(Path(folder)).install()
 
 pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
 
