@@ -2,13 +2,13 @@
 
 Its rules, and how each is known. [T]: measured on the real 2.3.5, over v1; ``integration/test_contract.py`` compares
 the two case by case, and ``tests/recorded`` keeps what was answered. [S]: read in Milvus's source and never run, so
-only as good as the reading. Files are of ``internal/``: hv1, hv2 and utils are ``handler_v1.go``, ``handler_v2.go`` and
-``utils.go`` in ``distributed/proxy/httpserver``; the others are in ``proxy``. Versions are those that were read: 2.3.17,
-2.4.23, 2.5.27, 2.6.20, 3.0 (its branch of 2026-08-23) and master (2026-08-20, with #52261).
+only as good as the reading. Files are of ``internal/``: hv1, hv2 and utils are ``handler_v1.go``, ``handler_v2.go``
+and ``utils.go`` in ``distributed/proxy/httpserver``; the others are in ``proxy``. Versions are those that were read:
+2.3.17, 2.4.23, 2.5.27, 2.6.20, 3.0 (its branch of 2026-08-23) and master (2026-08-20, with #52261).
 
-- v1: paths, binding of bodies, credentials (401), codes 100, 800, 1802, 1804, 1806, values of scalars, FloatVector and
-  BinaryVector, dynamic fields, ``get`` and ``query``, describe: [T]. The same in later versions: [S] hv1, utils 2.4.23
-  to master, where nothing else stands below.
+- v1: paths, binding of bodies, credentials (401), codes 100, 800, 1802, 1804, 1806, values of scalars, FloatVector
+  and BinaryVector, dynamic fields, ``get`` and ``query``, describe: [T]. The same in later versions: [S] hv1, utils
+  2.4.23 to master, where nothing else stands below.
 - Int64 keys are answered as texts from 2.3.3 to 2.3.10 [T], and are read in base 10 from 2.3.6: [S] utils 2.3.17.
 - All of v2: paths, bodies, 1802 of the binding, success 0 (200 up to 2.3.17), describe, HTTP 408: [S] hv2 2.3.17 to
   master.
@@ -20,24 +20,26 @@ only as good as the reading. Files are of ``internal/``: hv1, hv2 and utils are 
   util.go:checkAndFlattenStructFieldData 2.6.20), with 1804 from 3.0 ([S] utils:parseStructArrayRow 3.0).
 - Namespaces: 1100, [S] util.go:addNamespaceData 2.6.20.
 - Unknown partitions: 200, and from 2.4.10 1807, since the limiter looks them up first, unless quotas are off: [S]
-  hv2:wrapperProxyWithLimit, utils:CheckLimiter, util.go:GetRequestInfo 2.6.20. In v2, privileges (403) and the limiter
-  come after the rows were read, so after 1804: [S] hv2:upsert 2.6.20; in v1, privileges come first: [S] hv1 2.6.20.
+  hv2:wrapperProxyWithLimit, utils:CheckLimiter, util.go:GetRequestInfo 2.6.20. In v2, privileges (403) and the
+  limiter come after the rows were read, so after 1804: [S] hv2:upsert 2.6.20; in v1, privileges come first: [S] hv1
+  2.6.20.
 - Privileges: 403 with 65535, [T] by hand on 2.3.5; [S] hv1:checkAuthorization, hv2:checkAuthorizationV2 2.6.20.
 - Aliases: describe and upsert take them [T] by hand on 2.3.5; v2's describe lists them, [S] hv2:getCollectionDetails.
 - v1's limiter answers twice: [S] hv1:upsert 2.4.23 to 3.0.
 - Duplicate keys: stored twice [T], refused from 2.6.8 [S] 2.6.20.
 - Extra and ``$meta`` fields: dropped and taken [T], refused from 2.4.17 [S] utils 2.4.23.
-- JSON, Array, base64 and text forms of vectors, Float16, BFloat16, sparse, Int8Vector: [S] utils, validate_util.go 2.4.23
-  to master. An Array's capacity is checked by upsert from 3.0 only (``withMaxCapCheck``): [S] task_upsert.go 2.6.20, 3.0.
-- TEXT: from 3.0, a JSON string, without a maximum length: [S] utils:checkAndSetData, validate_util.go:checkTextFieldData
-  3.0.
-- Floats past MaxFloat32 as float64: Float on master ([S] utils:checkAndSetData, 23882ede2d), sparse weights from 2.4 ([S]
-  ``CreateSparseFloatRowFromMap``).
+- JSON, Array, base64 and text forms of vectors, Float16, BFloat16, sparse, Int8Vector: [S] utils, validate_util.go
+  2.4.23 to master. An Array's capacity is checked by upsert from 3.0 only (``withMaxCapCheck``): [S] task_upsert.go
+  2.6.20, 3.0.
+- TEXT: from 3.0, a JSON string, without a maximum length: [S] utils:checkAndSetData,
+  validate_util.go:checkTextFieldData 3.0.
+- Floats past MaxFloat32 as float64: Float on master ([S] utils:checkAndSetData, 23882ede2d), sparse weights from 2.4
+  ([S] ``CreateSparseFloatRowFromMap``).
 - Missing, null and out-of-range values are refused, dynamic numbers are kept: #52261, on master: [S] utils master. A
   whole dynamic float from 2^64 on becomes an integer of more than 64 bits before that: [S] utils 2.6.20.
 
 Not here at all: search, delete, users, indexes and loading, consistency (rows are there at once), partial updates,
-Geometry, Timestamptz, rows of a segment that is being compacted, nullable vectors before 2.6.18.
+Geometry, Timestamptz, rows of a segment that is being compacted.
 """
 
 import base64
@@ -352,7 +354,9 @@ class Milvus:
 
     def check_privilege(self) -> None:
         if self.forbidden:
-            raise Refused(65535, "rpc error: code = PermissionDenied desc = PrivilegeUpsert: permission deny to bob", 403)
+            raise Refused(
+                65535, "rpc error: code = PermissionDenied desc = PrivilegeUpsert: permission deny to bob", 403
+            )
 
     def _check_nulls(self, collection: Collection, rows: list[dict[str | None, str]]) -> None:
         """v1 of 2.5.0 to 2.6.17 forgets which values are null.
@@ -671,9 +675,7 @@ class ContractServer(LocalServer):
         version = self.milvus.version
         for item in fields:
             newer = version < SINCE.get(item.type, (0,)) and item.type not in ("JSON", "Array")
-            if newer or (
-                version < (2, 5, 0) and (item.nullable or item.default is not None)
-            ):
+            if newer or (version < (2, 5, 0) and (item.nullable or item.default is not None)):
                 raise ValueError(f"Milvus {version} has no {item}")
         made = Collection(
             name, fields, dynamic, auto_id, ("_default", *partitions), structs=structs, namespace=namespace
@@ -687,8 +689,8 @@ class ContractServer(LocalServer):
     def create_partition(self, name: str, partition: str) -> None:
         self.milvus.databases["default"][name].partitions += (partition,)
 
-    def drop_collection(self, name: str) -> None:
-        del self.milvus.databases["default"][name]
+    def drop_collection(self, name: str, db_name: str = "default") -> None:
+        del self.milvus.databases[db_name][name]
 
     def rows(self, name: str, partition: str | None = None) -> dict[Any, dict[str, Any]]:
         """What is stored, by key; of two rows of one key that one request brought, the first, as a query finds it."""

@@ -5,9 +5,10 @@ With ``MILVUS_REST_TEST_RECORD=folder``, each request of the integration tests t
 them. Lines are JSON, with one of these keys:
 
 - ``server``: the version, and the version of the API; the first line.
-- ``create``, ``drop``, ``partition``, ``alias``: what pymilvus was asked to do, by the collection's name.
+- ``create``, ``drop``, ``partition``, ``alias``: what pymilvus was asked to do, by the collection's name; ``db`` if it
+  is in a database other than the default one.
 - ``request`` (with ``answer``): method, path, what was asked for by headers, and the body. Credentials are left out:
-  ``login`` says whether those of the server were sent, ``"none"`` or ``"wrong"`` ones.
+  ``login`` says whether those of the server were sent, ``"none"``, ``"wrong"`` ones or those of an ``"other"`` user.
 - ``rows``: all rows of a collection, as a query with strong consistency found them.
 - ``unknown``: a collection into which more was written than is written down, so that nothing can be said of its rows.
 
@@ -34,14 +35,8 @@ from airflow_provider_milvus_rest.testing import MilvusAddress
 MAX_BODY = 20_000
 HEADERS = ("Accept-Type-Allow-Int64", "Request-Timeout", "DB-Name")
 COLLECTION = re.compile(rb'"collectionName"\s*:\s*"([^"]*)"')
-TYPES = {kind: "".join(word.capitalize() for word in kind.name.split("_")) for kind in DataType} | {
-    kind: name
-    for kind, name in {
-        DataType.VARCHAR: "VarChar",
-        DataType.JSON: "JSON",
-        DataType.BFLOAT16_VECTOR: "BFloat16Vector",
-    }.items()
-}
+TYPES = {kind: "".join(word.capitalize() for word in kind.name.split("_")) for kind in DataType}
+TYPES |= {DataType.VARCHAR: "VarChar", DataType.JSON: "JSON", DataType.BFLOAT16_VECTOR: "BFloat16Vector"}
 """Milvus's names of pymilvus's types."""
 
 
@@ -69,9 +64,9 @@ class Recorder:
 
             setattr(owner, name, wrapper)
 
-        def client_made(address: MilvusAddress, client: MilvusClient, *_: Any, **__: Any) -> None:
+        def client_made(address: MilvusAddress, client: MilvusClient, db_name: str = "") -> None:
             recorder.know(address, client)
-            client.recorded_as = address.uri  # type: ignore[attr-defined]
+            client.recorded_as = address.uri, db_name  # type: ignore[attr-defined]
 
         def called(transport: Transport, answer: tuple[requests.Response, str], call: Call) -> None:
             url = requests.Request(call.method, transport._settings.base_url + call.path, params=call.params).prepare()
@@ -89,6 +84,8 @@ class Recorder:
                 data = more["json"] if "json" in more else more.get("data")
                 body = data if isinstance(data, (bytes, str, type(None))) else json.dumps(data)
                 token = str(headers.get("Authorization", "")).removeprefix("Bearer ")
+                if token.startswith("Basic "):
+                    token = base64.b64decode(token[6:]).decode()
                 recorder.request(url, method, headers, body, answer, answer.text, token=token)
 
         after(MilvusAddress, "client", client_made)
@@ -119,8 +116,9 @@ class Recorder:
 
     def note(self, client: Any, event: dict[str, Any]) -> None:
         """Write down what pymilvus has done."""
-        if known := self._servers.get(getattr(client, "recorded_as", "")):
-            self._write(known[1], event)
+        uri, db_name = getattr(client, "recorded_as", ("", ""))
+        if known := self._servers.get(uri):
+            self._write(known[1], event | ({"db": db_name} if db_name else {}))
 
     def created(self, client: MilvusClient, name: str) -> None:
         described = client.describe_collection(name)
@@ -161,7 +159,8 @@ class Recorder:
             if path_ends_with_upsert(url) and (match := COLLECTION.search(content[:500])):
                 self._write(file, {"unknown": match[1].decode()})
             return
-        login = "right" if token == address.token else "wrong" if token else "none"
+        login = "right" if token == address.token else "none" if not token else "other"
+        login = "wrong" if login == "other" and answer.status_code == 401 else login
         request = {
             "method": method,
             "path": url.removeprefix(uri),
@@ -175,7 +174,7 @@ class Recorder:
         self._write(file, {"request": request, "answer": {"status": answer.status_code, "body": text}})
 
     def _write(self, file: Path, event: dict[str, Any]) -> None:
-        line = json.dumps(event, ensure_ascii=True)
+        line = json.dumps(event)
         for address, _ in self._servers.values():
             for secret in (address.token, address.token.partition(":")[2]):
                 if secret not in ("", "Milvus"):  # Milvus's own default password

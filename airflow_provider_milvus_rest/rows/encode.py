@@ -44,6 +44,8 @@ class RowEncoder:
             for field in sorted(schema.fields_, key=lambda field: "Vector" in field.type)
             if not field.function_output
         }
+        # The nullable fields that no row has had, not even as null.
+        self.left_out = {name for name, (_, _, field) in self._fields.items() if field.nullable}
         self.shape = Shape(schema, field_map, key_from, convert)
         self.columns = self.shape.columns()
         for parameter, names in {"field_map": self.shape.targets, "convert": convert or ()}.items():
@@ -85,12 +87,16 @@ class RowEncoder:
                 size = 1 + sum(map(_size_in_go, extras))
                 if size > fields.MAX_JSON_BYTES:
                     name = max((name for name in row if name not in self._fields), key=lambda name: len(str(row[name])))
-                    most = fields.MAX_JSON_BYTES
-                    raise ValueError(f"makes the dynamic fields {size} bytes long, but they may be {most} together")
+                    most, limit = fields.MAX_JSON_BYTES, fields.JSON_LIMIT
+                    raise ValueError(
+                        f"makes the dynamic fields {size} bytes long, but they may be {most} together{limit}"
+                    )
                 parts += extras
         except ValueError as reason:
             at_fault = name_of(name)
             raise RowError(str(reason), position=position, field=at_fault, key=self._shown_key(row, at_fault)) from None
+        if self.left_out:
+            self.left_out = self.left_out.difference(row)
         parts[0] = b"{" + parts[0][1:]
         parts.append(b"}")
         return fields.plain(row[self._key]), b"".join(parts)
@@ -120,7 +126,10 @@ class RowEncoder:
         if not isinstance(name, str):
             raise ValueError(f"is a field name of type {type(name).__name__}, not str")
         if name in self._outputs:
-            raise ValueError("is written by a function of the collection: leave it out")
+            raise ValueError(
+                "is written by a function of the collection, and this package never sends one, even where Milvus is "
+                "set to accept it: leave it out (field_map can)"
+            )
         if not self._dynamic:
             raise ValueError(self._not_a_field)
         if name == DYNAMIC_FIELD:
@@ -154,8 +163,8 @@ def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
     kind, size, old = field.type, field.size, schema.before_2_3_13
     if kind in fields.SCALARS:
         return fields.SCALARS[kind]
-    if kind == "VarChar":
-        return partial(fields.varchar, size)
+    if kind in ("VarChar", "Text"):  # a Text has no length of its own
+        return partial(fields.varchar, size if kind == "VarChar" else None)
     if kind in vectors.VECTORS and size:
         return partial(vectors.VECTORS[kind], size)
     if kind == "BinaryVector" and size:

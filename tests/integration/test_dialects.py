@@ -450,26 +450,6 @@ def test_newer_types(case: str, api_version: str, monkeypatch: pytest.MonkeyPatc
         }
 
 
-def test_v1_before_2_6_18_has_a_fault_with_nulls_which_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for version in ("2.5.x", "2.6.17", "2.6.18"):
-        with ContractServer(version) as server:
-            server.create_collection("docs", KEY, VECTOR, TEXT, Field("x", "Int64", nullable=True))
-            rows = [with_x(key, None if key == 3 else key) for key in range(10)]
-            hook = client_of(server, monkeypatch, "v1")
-            report = hook.ingest("docs", rows, on_reject="skip", rejects_file=tmp_path / f"{version}.jsonl")
-            stored = server.rows("docs")
-            faulty = version != "2.6.18"
-            assert (report.rejected_count, report.upsert_count) == ((1, 9) if faulty else (0, 10))
-            assert set(stored) == set(range(10)) - ({3} if faulty else set())
-            if faulty:
-                (reject,) = (
-                    json.loads(line)["$reject"] for line in Path(str(report.rejects_path)).read_text().splitlines()
-                )
-                assert (reject["key"], reject["code"]) == (3, 1100)
-
-
 @pytest.mark.parametrize("kind", ["Geometry", "Timestamptz", "ArrayOfStruct"])
 def test_types_that_are_refused_by_name(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with ContractServer("3.0.x") as server:

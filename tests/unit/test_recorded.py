@@ -15,7 +15,7 @@ from tests.contract_server import ContractServer, Field
 from tests.recorder import Recorder, plain
 
 FILES = sorted((Path(__file__).parents[1] / "recorded").glob("*.jsonl"))
-LOGINS = {"right": "root:Milvus", "wrong": "root:wrong", "none": ""}
+LOGINS = {"right": "root:Milvus", "other": "root:Milvus", "wrong": "root:wrong", "none": ""}
 READS = ("/get", "/query")
 
 
@@ -26,11 +26,13 @@ def events(file: Path) -> Iterator[dict[str, Any]]:
 
 def answers(text: str) -> list[dict[str, Any]]:
     """The JSON objects of a body, one after the other; of anything else, its text."""
-    found = []
+    found: list[dict[str, Any]] = []
     while text.strip():
         try:
             value, end = json.JSONDecoder().raw_decode(text.lstrip())
         except ValueError:
+            value = None
+        if not isinstance(value, dict):
             return [*found, {"text": text}]
         found.append(value)
         text = text.lstrip()[end:]
@@ -47,17 +49,17 @@ class Replay:
     def play(self, event: dict[str, Any]) -> None:
         if "create" in event:
             fields = [Field(**field) for field in event["fields"]]
-            dynamic, auto_id = event["enable_dynamic_field"], event["auto_id"]
-            self.server.create_collection(event["create"], *fields, dynamic=dynamic, auto_id=auto_id)
+            options = {"dynamic": event["enable_dynamic_field"], "auto_id": event["auto_id"]}
+            self.server.create_collection(event["create"], *fields, **options, db_name=event.get("db", "default"))
         elif "drop" in event:
-            self.server.drop_collection(event["drop"])
+            self.server.drop_collection(event["drop"], event.get("db", "default"))
         elif "partition" in event:
             self.server.create_partition(event["partition"], event["name"])
         elif "alias" in event:
             self.server.create_alias(event["alias"], event["name"])
         elif "unknown" in event:
             self.unknown.add(event["unknown"])
-        elif "rows" in event and event["rows"] not in self.unknown:
+        elif "rows" in event and event["rows"] not in self.unknown and "db" not in event:
             found = self.server.rows(event["rows"])
             here = [{name: plain(value) for name, value in row.items()} for row in found.values()]
             self.compare(f"rows of {event['rows']}", *(sorted(map(as_text, rows)) for rows in (here, event["found"])))
@@ -67,6 +69,7 @@ class Replay:
     def request(self, request: dict[str, Any], answer: dict[str, Any]) -> None:
         token = LOGINS[request["login"]]
         headers = request["headers"] | ({"Authorization": f"Bearer {token}"} if token else {})
+        self.server.milvus.forbidden = request["login"] == "other" and answer["status"] == 403
         body = base64.b64decode(request["base64"]) if "base64" in request else request["body"].encode()
         found = requests.request(
             request["method"], self.server.url + request["path"], headers=headers, data=body, allow_redirects=False
