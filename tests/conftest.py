@@ -70,9 +70,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if GIVEN is None:
         return
     own = [item for item in items if item.get_closest_marker("own_server")]
+    names = sorted({item.nodeid.partition("[")[0] for item in own})
     config.hook.pytest_deselected(items=own)
     items[:] = [item for item in items if item not in own]
-    print(f"\n{len(own)} tests need a Milvus of their own, and do not run against {GIVEN.uri}")
+    print(f"\n{len(own)} tests need a Milvus 2.3.5 of their own, and do not run against {GIVEN.uri}:", *names, sep="\n  ")
 
 
 @pytest.fixture(scope="session", params=SERVERS if GIVEN is None else ["given"])

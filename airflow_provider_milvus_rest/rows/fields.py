@@ -1,9 +1,9 @@
 """What each scalar field type takes: a value in, its exact JSON text out, or ValueError with the reason why not.
 
 Before #52261 (August 2026), Milvus's REST API silently changes many values: it stores Int8 300 as 44, a missing VarChar
-as ``""``, VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and what the
-server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not JSON
-(datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
+as ``""``, VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and
+what the server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not
+JSON (datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
 """
 
 import datetime
