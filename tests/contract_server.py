@@ -675,7 +675,8 @@ class ContractServer(LocalServer):
         version = self.milvus.version
         for item in fields:
             newer = version < SINCE.get(item.type, (0,)) and item.type not in ("JSON", "Array")
-            if newer or (version < (2, 5, 0) and (item.nullable or item.default is not None)):
+            newer = newer or (item.nullable and "Vector" in item.type and version < (2, 6, 18))  # d298f17d78
+            if newer or (version < (2, 5, 0) and (item.nullable or item.default is not None or item.function_output)):
                 raise ValueError(f"Milvus {version} has no {item}")
         made = Collection(
             name, fields, dynamic, auto_id, ("_default", *partitions), structs=structs, namespace=namespace
