@@ -18,6 +18,7 @@ them. Lines are JSON, with one of these keys:
 import base64
 import functools
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -106,7 +107,8 @@ class Recorder:
     def know(self, address: MilvusAddress, client: MilvusClient) -> None:
         """Record what is sent to this server from now on."""
         version = re.sub(r"[^\w.-]+", "_", client.get_server_version().removeprefix("v"))
-        file = self._folder / f"milvus-{version}-{address.api_version}.jsonl"
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+        file = self._folder / f"milvus-{version}-{address.api_version}{worker and '-'}{worker}.jsonl"
         self._servers[address.uri] = address, file
         if file not in self._files:
             self._files.add(file)

@@ -224,7 +224,12 @@ NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[exp
             e.RequestRefusedError,
             "arrays of structs",
         ),
-        (1100, NULLS, e.RequestRefusedError, "every row where a field is nullable or has a default: set the connection's field api_version to v2"),
+        (
+            1100,
+            NULLS,
+            e.RequestRefusedError,
+            "every row where a field is nullable or has a default: set the connection's field api_version to v2",
+        ),
         (1100, "the length of field is wrong", e.DataRefusedError, "a null, or a default in place"),
         (1804, "fail to deal the insert data, error: missing struct array field: s", e.RequestRefusedError, "structs"),
         (1807, "request is rejected by limiter, error: partition not found[partition=p]", e.NotFoundError, "Create it"),
@@ -617,7 +622,7 @@ def test_how_keys_that_are_texts_are_asked_for(server: ScriptedServer, client: M
     server.script("/v1/vector/query", Reply({"code": 200, "data": [{"key": keys[0]}]}))
     assert client.stored_keys(TEXTS, keys) == {keys[0]}
     names = {"collectionName": "docs", "outputFields": ["key"]}
-    assert server.requests[0].json == names | {"filter": r'key in ["a\"b", "\\", "ä\n"]'}
+    assert server.requests[0].json == names | {"filter": r'key in ["a\"b", "\\", "ä\n"]', "limit": 3}
 
 
 def test_how_v2_is_asked_for_keys(server: ScriptedServer) -> None:
@@ -629,7 +634,7 @@ def test_how_v2_is_asked_for_keys(server: ScriptedServer) -> None:
     more = {"outputFields": ["key"], "consistencyLevel": "Strong"}
     assert [request.json for request in server.requests] == [
         {"collectionName": "docs", "dbName": "db", "id": [1, 2], "partitionNames": ["p"]} | more,
-        {"collectionName": "docs", "filter": 'key in ["1"]'} | more,
+        {"collectionName": "docs", "filter": 'key in ["1"]', "limit": 1} | more,
     ]
 
 
