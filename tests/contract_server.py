@@ -23,8 +23,8 @@ and ``utils.go`` in ``distributed/proxy/httpserver``; the others are in ``proxy`
   hv2:wrapperProxyWithLimit, utils:CheckLimiter, util.go:GetRequestInfo 2.6.20. In v2, privileges (403) and the
   limiter come after the rows were read, so after 1804: [S] hv2:upsert 2.6.20; in v1, privileges come first: [S] hv1
   2.6.20.
-- Privileges: 403 with 65535, [T] by hand on 2.3.5; [S] hv1:checkAuthorization, hv2:checkAuthorizationV2 2.6.20.
-- Aliases: describe and upsert take them [T] by hand on 2.3.5; v2's describe lists them, [S] hv2:getCollectionDetails.
+- Privileges: 403 with 65535, [T] in v1; [S] hv1:checkAuthorization, hv2:checkAuthorizationV2 2.6.20.
+- Aliases: describe and upsert take them [T]; v2's describe lists them, [S] hv2:getCollectionDetails.
 - v1's limiter answers twice: [S] hv1:upsert 2.4.23 to 3.0.
 - Duplicate keys: stored twice [T], refused from 2.6.8 [S] 2.6.20.
 - Extra and ``$meta`` fields: dropped and taken [T], refused from 2.4.17 [S] utils 2.4.23.

@@ -119,6 +119,14 @@ def test_keys_that_are_texts(hook: MilvusRestHook, make: Callable[..., str], tar
     assert target.rows(name) == {row["id"]: row for row in rows}
 
 
+def test_an_alias(hook: MilvusRestHook, make: Callable[..., str], target: Target) -> None:
+    name, alias = make(), f"alias_{uuid4().hex}"
+    target.alias(name, alias)
+    assert hook.ingest(alias, [entity(1), entity(2)]).upsert_count == 2
+    assert target.rows(name) == {1: entity(1), 2: entity(2)}
+    target.unalias(alias)
+
+
 @pytest.mark.parametrize("kind", ["Int64", "VarChar"])
 def test_keys_read_back(hook: MilvusRestHook, make: Callable[..., str], kind: str) -> None:
     texts = [

@@ -1,4 +1,4 @@
-"""``docs/compatibility.md`` says what this package can write to which Milvus: its table is what the servers here take."""
+"""``docs/compatibility.md`` says what can be written to which Milvus: its table is what the servers here take."""
 
 import json
 import re

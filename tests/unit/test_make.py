@@ -49,7 +49,7 @@ def test_a_version_is_needed(tmp_path: Path) -> None:
 
 
 def test_the_compose_file() -> None:
-    """It was checked once with the schema of the Compose specification; what is said here is what the suite relies on."""
+    """It was checked once with the schema of the Compose specification; the suite relies on what is here."""
     (service,) = yaml.safe_load(COMPOSE.read_text())["services"].values()
     assert service["image"].startswith("milvusdb/milvus:v${MILVUS_VERSION:?")
     assert service["ports"] == ["127.0.0.1:${MILVUS_PORT:-19530}:19530"]

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +114,14 @@ def as_text(row: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_contract_server_agrees_with_what_was_recorded(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_contract_server_agrees_with_what_was_recorded(file: Path, measured: Callable[[str], None]) -> None:
     first, *rest = events(file)
     with ContractServer(first["server"], auth=LOGINS["right"]) as server:
         replay = Replay(server, first["api_version"])
         for event in rest:
             replay.play(event)
     total = replay.agreed + len(replay.differ)
-    with capsys.disabled():
-        print(f"\nRecorded from Milvus {first['server']}, {first['api_version']}: {replay.agreed} of {total} agree")
+    measured(f"recorded from Milvus {first['server']}, {first['api_version']}: {replay.agreed} of {total} agree")
     assert not replay.differ, "\n".join(replay.differ)
 
 
