@@ -63,7 +63,9 @@ def test_values_that_are_all_there(version: str, field: Field, refused: bool, co
         hook, given = connect(server, "v1"), rows(100, x=5)
         skip = {"on_reject": "skip", "rejects_file": tmp_path / "rejects.jsonl"}
         if refused:
-            with pytest.raises(e.RequestRefusedError, match=f"every row where a field is nullable or has a default: {USE_V2}"):
+            with pytest.raises(
+                e.RequestRefusedError, match=f"every row where a field is nullable or has a default: {USE_V2}"
+            ):
                 hook.ingest("docs", given, batch_size=10, concurrency=1, **skip)
             assert upserts(server) == 1
             assert not (tmp_path / "rejects.jsonl").exists()
