@@ -11,6 +11,8 @@ import requests
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.rows.files import find_files
+from airflow_provider_milvus_rest.rows.readers import FileRows
 from tests.contract_server import ContractServer, Field, Refused
 from tests.servers import UPSERT, UPSERT_V2
 
@@ -188,6 +190,14 @@ def test_text_fields(version: str, api_version: str, connect: Any, tmp_path: Pat
         report = connect(server, api_version).ingest("docs", given, on_reject="skip", rejects_file=file)
         assert (report.upsert_count, report.rejected_count) == (3, 2)
         assert [row["x"] for row in server.rows("docs").values()] == ["", "a", long]
+
+
+def test_text_fields_in_csv(connect: Any, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text('id,vector,x\n1,"[0, 0]",007\n2,"[0, 0]",\n')
+    with ContractServer("3.0.x") as server:
+        server.create_collection("docs", KEY, VECTOR, Field("x", "Text"))
+        assert connect(server, "v2").ingest("docs", FileRows(find_files(str(tmp_path / "rows.csv")))).upsert_count == 2
+        assert [row["x"] for row in server.rows("docs").values()] == ["007", ""]
 
 
 def test_text_fields_before_3_0(connect: Any) -> None:
