@@ -51,7 +51,8 @@ _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] =
     (1804, "missing struct array field"): (e.RequestRefusedError, _STRUCTS),  # 3.0, over v1
     (1100, "the length of valid_data of field"): (  # 2.5.0 to 2.6.11: every row
         e.RequestRefusedError,
-        f"REST v1 of this Milvus refuses every row where a field is nullable or has a default: {_V2}",
+        "REST v1 of this Milvus refuses every row of a collection in which a field is nullable or has a default: "
+        f"{_V2}",
     ),
     (1100, "the length of field is wrong"): (  # 2.6.2 to 2.6.17: rows with nulls
         e.DataRefusedError,

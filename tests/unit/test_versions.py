@@ -66,7 +66,8 @@ def test_values_that_are_all_there(version: str, field: Field, refused: bool, co
         skip = {"on_reject": "skip", "rejects_file": tmp_path / "rejects.jsonl"}
         if refused:
             with pytest.raises(
-                e.RequestRefusedError, match=f"every row where a field is nullable or has a default: {USE_V2}"
+                e.RequestRefusedError,
+                match=f"every row of a collection in which a field is nullable or has a default: {USE_V2}",
             ):
                 hook.ingest("docs", given, batch_size=10, concurrency=1, **skip)
             assert upserts(server) == 1
