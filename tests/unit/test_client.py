@@ -228,7 +228,7 @@ NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[exp
             1100,
             NULLS,
             e.RequestRefusedError,
-            "every row of a collection in which a field is nullable or has a default: set the connection's field api_version to v2",
+            "a collection in which a field is nullable or has a default: set the connection's field",
         ),
         (1100, "the length of field is wrong", e.DataRefusedError, "a null, or a default in place"),
         (1804, "fail to deal the insert data, error: missing struct array field: s", e.RequestRefusedError, "structs"),
