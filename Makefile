@@ -2,6 +2,7 @@
 # make unit       install, run what needs no Milvus: within a minute on 2 cores
 # make test       install, check, test: within 5 minutes on 2 cores
 # make test-all   the same, and what takes longer: all that CI runs
+# make test-milvus VERSION=2.6.20 API=v2   the integration tests against that Milvus, in Docker, and what it answered
 # make distributed  the sharded example on two Celery workers; needs redis-server
 # make screenshots  the pictures in docs/images; needs chromium
 # make bench      measure it, side by side with other ways: about 15 minutes
@@ -25,7 +26,7 @@ WORKERS ?= 4
 TESTS := -m pytest --numprocesses $(WORKERS)
 KNOW_AIRFLOW := tests/unit tests/system $(patsubst %,tests/integration/test_%.py,connections sources storage upsert)
 
-.PHONY: demo unit test test-all distributed screenshots bench soak lint install lock clean
+.PHONY: demo unit test test-all test-milvus distributed screenshots bench soak lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -41,6 +42,19 @@ test-all: install .venv/recipes .venv-2.11/installed .venv-3.13/installed lint
 	$(RUN) -m pytest -m alone
 	.venv-2.11/bin/python $(TESTS) -m "not airflow_3" $(KNOW_AIRFLOW)
 	.venv-3.13/bin/python $(TESTS) -m "not heavy" tests/unit tests/system/test_examples.py
+
+# The server is removed again, whatever happens. RECORD= does not record.
+API ?= v2
+MILVUS_PORT ?= 19530
+RECORD ?= tests/recorded
+COMPOSE ?= docker compose --file tests/milvus/compose.yaml
+test-milvus: export MILVUS_VERSION = $(VERSION)
+test-milvus: export MILVUS_PORT := $(MILVUS_PORT)
+test-milvus: install
+	$(if $(VERSION),,$(error make test-milvus needs VERSION, for example VERSION=2.6.20))
+	trap '$(COMPOSE) down --volumes' EXIT; $(COMPOSE) up --detach --wait && \
+		MILVUS_REST_TEST_URI=http://127.0.0.1:$(MILVUS_PORT) MILVUS_REST_TEST_TOKEN=root:Milvus \
+		MILVUS_REST_TEST_API_VERSION=$(API) MILVUS_REST_TEST_RECORD=$(RECORD) $(RUN) -m pytest tests/integration
 
 distributed: install
 	$(RUN) example_dags/distributed.py

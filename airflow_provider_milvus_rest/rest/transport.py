@@ -90,7 +90,7 @@ class Transport:
             "Content-Type": "application/json",
             "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
             "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
-            # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
+            # v2 gives up then too, rather than after 30 s; v1 reads it since d7a539721b (2026).
             "Request-Timeout": str(int(max(1, settings.read_timeout))),
         }
         if settings.token:

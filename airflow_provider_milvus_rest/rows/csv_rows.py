@@ -125,7 +125,7 @@ def _text(cell: str) -> str:
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    **{"VarChar": _text, "Bool": _bool},
+    **{"VarChar": _text, "Text": _text, "Bool": _bool},
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
     **dict.fromkeys(("Float", "Double"), _number),
 }

@@ -47,6 +47,8 @@ class RowEncoder:
             for field in sorted(schema.fields_, key=lambda field: field.name in self._vectors)
             if not field.function_output
         }
+        # The nullable fields that no row has had, not even as null.
+        self.left_out = {name for name, (_, _, field) in self._fields.items() if field.nullable}
         self.shape = Shape(schema, field_map, key_from, convert)
         self.columns = self.shape.columns()
         for parameter, names in {"field_map": self.shape.targets, "convert": convert or ()}.items():
@@ -93,12 +95,14 @@ class RowEncoder:
                 size = 1 + len(text) + sum(text.count(char) * more for char, more in _GO_ESCAPES.items())
                 if size > fields.MAX_JSON_BYTES:
                     name = max(extras, key=lambda name: len(extras[name]))
-                    most = fields.MAX_JSON_BYTES
-                    raise ValueError(f"brings the dynamic fields to {size} bytes; together they may have {most}")
+                    most, limit = fields.MAX_JSON_BYTES, fields.JSON_LIMIT
+                    raise ValueError(f"brings the dynamic fields to {size} bytes; together they may have {most}{limit}")
                 parts.append(text)
         except ValueError as error:
             at_fault, reason = name_of(name), self._explained(str(error), entity, row, name)
             raise RowError(reason, position=position, field=at_fault, key=self._shown_key(row, at_fault)) from None
+        if self.left_out:
+            self.left_out = self.left_out.difference(row)
         parts[0] = b"{" + parts[0][1:]
         parts.append(b"}")
         return fields.plain(row[self._key]), b"".join(parts)
@@ -131,7 +135,10 @@ class RowEncoder:
         if not isinstance(name, str):
             raise ValueError(f"is a field name of type {type(name).__name__}; names must be str")
         if name in self._outputs:
-            raise ValueError("is written by a function of the collection: leave it out")
+            raise ValueError(
+                "is written by a function of the collection, and this package never sends one, even where Milvus is "
+                "set to accept it: leave it out (field_map can)"
+            )
         if not self._dynamic:
             raise ValueError(self._not_a_field)
         if name == DYNAMIC_FIELD:
@@ -153,7 +160,11 @@ def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
     """How a field's values are checked, or UnsupportedCollectionError where this server cannot be sent them."""
     kind, size, old = field.type, field.size, schema.before_2_3_13
     varchar = partial(fields.varchar, size)
-    checks = fields.SCALARS | {"VarChar": varchar, "SparseFloatVector": vectors.sparse_vector}
+    checks = fields.SCALARS | {
+        "VarChar": varchar,
+        "Text": partial(fields.varchar, None),
+        "SparseFloatVector": vectors.sparse_vector,
+    }
     if size:
         checks |= {name: partial(check, size) for name, check in vectors.VECTORS.items()}
         checks["BinaryVector"] = partial(vectors.binary_vector, old, size)

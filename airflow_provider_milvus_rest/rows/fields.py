@@ -1,9 +1,9 @@
 """What each scalar field type takes: a value in, its exact JSON text out, or ValueError with the reason why not.
 
-Before 3.0.1, Milvus's REST API silently changes many values: it stores Int8 300 as 44, a missing VarChar as ``""``,
-VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and what the
-server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not JSON
-(datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
+Before #52261 (August 2026), Milvus's REST API silently changes many values: it stores Int8 300 as 44, a missing VarChar
+as ``""``, VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and
+what the server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not
+JSON (datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
 """
 
 import datetime
@@ -22,6 +22,9 @@ from airflow_provider_milvus_rest.text import shown
 
 Check = Callable[[Any], bytes]  # JSON text of a value, or ValueError with the reason why it cannot be stored exactly
 MAX_JSON_BYTES = 65_536  # common.JSONMaxLength, of one JSON field and of all dynamic fields of a row together
+JSON_LIMIT = (
+    " (Milvus's default, which this package also applies where the server allows more): shorten it, or split it"
+)
 _MAX_DEPTH = 100
 _SAFE = 2**53
 _GO_INTEGERS = 1e21  # below it, Go writes a whole float64 without an exponent
@@ -102,7 +105,15 @@ def single(value: Any) -> bytes:
         raise ValueError(f"{number!r} is out of range for float32")
     if number and not rounded:
         raise ValueError(f"{number!r} is too small for float32, which would make it 0")
-    return _dotted(orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY))  # str() is as numpy was told to print
+    return _dotted(float32_text(rounded))  # str() is as numpy was told to print
+
+
+def float32_text(value: Any) -> bytes:
+    """The shortest text of a float32 or of an array of them, but for the largest one, whose shortest text is above it:
+    Milvus compares it as float64, and refuses it.
+    """
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return text.replace(b"3.4028235e+38", b"3.4028234e+38") if b"+" in text else text  # a "+" is found much faster
 
 
 def _number(value: Any, expected: str) -> float:
@@ -173,7 +184,7 @@ def json_field(value: Any) -> bytes:
         raise wrong_type("a dict or a list (JSON)", value)
     text = _json_text(value, 2**63)
     if len(text) > MAX_JSON_BYTES:
-        raise ValueError(f"is {len(text)} bytes long as JSON; the limit is {MAX_JSON_BYTES}")
+        raise ValueError(f"is {len(text)} bytes long as JSON; the limit is {MAX_JSON_BYTES}{JSON_LIMIT}")
     return text
 
 
@@ -201,8 +212,13 @@ def _json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> b
         if not math.isfinite(value):
             raise ValueError(f"{at}is {value}, which is not a finite number")
         text = double(value)
-        if int_limit == _SAFE <= abs(value) < _GO_INTEGERS and (kept := int(decimal.Decimal(text.decode()))) != value:
-            raise ValueError(f"{at}{value!r} would come back as {kept}, a different number; make it a str")
+        if int_limit == _SAFE <= abs(value) < _GO_INTEGERS:
+            kept = int(decimal.Decimal(text.decode()))
+            if kept != value:
+                raise ValueError(f"{at}{value!r} would come back as {kept}, a different number; make it a str")
+            if not -(2**63) <= kept < 2**64:
+                what = "an int beyond 64 bits, which Milvus cannot read in a filter"
+                raise ValueError(f"{at}{value!r} would be stored as {what}; make it a str")
         return text
     if isinstance(value, str):
         return string(value)

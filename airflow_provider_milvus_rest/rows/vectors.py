@@ -33,7 +33,7 @@ def float_vector(dim: int, value: Any) -> bytes:
     if numbers.dtype != np.float32:
         with np.errstate(over="ignore", under="ignore"):
             vector = numbers.astype(np.float32)
-    text = orjson.dumps(np.ascontiguousarray(vector), option=orjson.OPT_SERIALIZE_NUMPY)
+    text = fields.float32_text(np.ascontiguousarray(vector))
     if b"n" in text:  # what is not finite has become null
         index = int(np.argmin(np.isfinite(vector)))
         raise ValueError(f"[{index}] is {shown(fields.plain(value[index]))}, which is not a finite float32")
@@ -142,7 +142,7 @@ def sparse_vector(value: Any) -> bytes:
 def binary_vector(as_list: bool, dim: int, value: Any) -> bytes:
     """``dim`` bits in ``dim / 8`` bytes: bytes, base64 of them, or a list or array of ints from 0 to 255.
 
-    Sent ``as_list`` of ints to Milvus before 2.3.6, which knows no base64. Milvus 3.0.1 knows nothing else.
+    Sent ``as_list`` of ints to Milvus before 2.3.6, which knows no base64.
     """
     value = _from_base64(value)
     if isinstance(value, np.ndarray) and (value.dtype != np.uint8 or value.ndim != 1):

@@ -355,7 +355,7 @@ TRAPS = [  # of the contract's section 3: a field's type, a value that Milvus 2.
 """``...`` is a field left out."""
 
 
-@pytest.mark.own_server  # 3.0.1 has fewer traps
+@pytest.mark.own_server  # #52261 has fewer traps
 @pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 def test_each_trap_is_rejected_or_exact(
     milvus: MilvusAddress, pymilvus: MilvusClient, write: Any, measured: Callable[[str], None]

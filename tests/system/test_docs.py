@@ -38,6 +38,7 @@ BLOCKS = {
     "CONTRIBUTING.md": ("make test-all", "given"),
     "docs/assets-and-lineage.md": ("asset", "transport"),
     "docs/comparison.md": ("peers",),
+    "docs/compatibility.md": ("make test-milvus", "given server"),
     "docs/connection.md": ("json", "uri", "zilliz"),
     "docs/distributed.md": ("shards", "pool", "make distributed", "distributed"),
     "docs/exactness.md": ("reject",),
@@ -322,6 +323,21 @@ def test_the_installation(tmp_path: Path, code: str) -> None:
     offline = f"{install} --no-deps --no-build-isolation --target {tmp_path}"
     subprocess.run(["bash", "-ec", offline], cwd=REPO, check=True, capture_output=True)
     assert (tmp_path / "airflow_provider_milvus_rest" / "py.typed").exists()
+
+
+@block("make test-milvus", "docs/compatibility.md")
+def test_any_milvus(code: str) -> None:
+    done = subprocess.run([*code.split(), "-n", "-o", "install"], cwd=REPO, capture_output=True, text=True, check=True)
+    assert all(each in done.stdout for each in ("compose.yaml up", "API_VERSION=v2", "pytest tests/integration"))
+
+
+@block("given server", "docs/compatibility.md")
+def test_a_server_that_runs_already(code: str) -> None:
+    *exports, command = code.splitlines()
+    assert command == ".venv/bin/python -m pytest tests/integration"
+    show = "from airflow_provider_milvus_rest.testing import MilvusAddress as M; print(M.from_environment())"
+    found = subprocess.check_output(["bash", "-ec", f"{';'.join(exports)}; {sys.executable} -c '{show}'"], text=True)
+    assert all(each in found for each in ("https://in03-0123456789abcdef", "your-api-key", "v2"))
 
 
 @block("given", "CONTRIBUTING.md")

@@ -158,8 +158,8 @@ def test_key_from() -> None:
     row = {"meta": {"path": "a.md"}, "text": "one", "n": np.int64(3)}
     fields = keyed(row)
     assert fields["id"] == key_of("a.md", "one")
-    for given in (fields["id"], None):
-        assert keyed(row | {"id": given})["id"] == fields["id"]
+    for own in (fields["id"], None):
+        assert keyed(row | {"id": own})["id"] == fields["id"]
     assert shaped(key_from=["n"])(row)["id"] == key_of(3)
     for change, reason in [
         ({"id": "mine"}, r"field 'id' is 'mine', but key_from makes another key of this row \(\w{32}\)"),
