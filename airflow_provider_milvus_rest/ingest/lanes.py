@@ -51,7 +51,7 @@ class Lanes:
     def __init__(self, send: Callable[[list[Pending]], object], retry: Retry) -> None:
         self._send, self._retry = send, retry
         self._todo: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
-        # Not a SimpleQueue: before Python 3.13, a signal handler that outlasts the timeout of its get makes it wait for ever.
+        # Not a SimpleQueue: before Python 3.13, its get waits for ever if a signal handler outlasts the timeout.
         self._done: queue.Queue[Sent | Outcome] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self.sending = 0

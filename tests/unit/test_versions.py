@@ -260,7 +260,7 @@ def test_null_for_a_default_and_no_rows_at_all(connect: Any) -> None:
         assert server.rows("docs")[0]["x"] == 42
         hook = connect(server, "v2")
         with pytest.raises(
-            e.RowError, match="'x' is null, for which Milvus would store the field's default: leave it out"
+            e.RowError, match="'x' is null; Milvus would store the field's default instead: leave it out"
         ):
             hook.upsert("docs", rows(1, x=None))
         assert hook.upsert("docs", []).upsert_count == 0
