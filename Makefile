@@ -1,5 +1,6 @@
 # make demo       install, start a real Milvus, run an example DAG, show what it wrote
-# make test       install, check, test: within 10 minutes on 2 cores
+# make unit       install, run what needs no Milvus: within a minute on 2 cores
+# make test       install, check, test: within 5 minutes on 2 cores
 # make test-all   the same, and what takes longer: all that CI runs
 # make distributed  the sharded example on two Celery workers; needs redis-server
 # make screenshots  the pictures in docs/images; needs chromium
@@ -19,20 +20,27 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 # Else `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
+# More processes than cores: most of the time goes into waiting.
+WORKERS ?= 4
+TESTS := -m pytest --numprocesses $(WORKERS)
 KNOW_AIRFLOW := tests/unit tests/system $(patsubst %,tests/integration/test_%.py,connections sources storage upsert)
 
-.PHONY: demo test test-all distributed screenshots bench soak lint install lock clean
+.PHONY: demo unit test test-all distributed screenshots bench soak lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
 
+unit: install
+	$(RUN) $(TESTS) -m "not heavy" tests/unit
+
 test: install lint
-	$(RUN) -m pytest -m "not heavy"
+	$(RUN) $(TESTS) -m "not heavy"
 
 test-all: install .venv-2.11/installed .venv-3.13/installed lint
-	$(RUN) -m pytest
-	.venv-2.11/bin/python -m pytest -m "not airflow_3" $(KNOW_AIRFLOW)
-	.venv-3.13/bin/python -m pytest -m "not heavy" tests/unit tests/system/test_examples.py
+	$(RUN) $(TESTS) -m "not alone"
+	$(RUN) -m pytest -m alone
+	.venv-2.11/bin/python $(TESTS) -m "not airflow_3" $(KNOW_AIRFLOW)
+	.venv-3.13/bin/python $(TESTS) -m "not heavy" tests/unit tests/system/test_examples.py
 
 distributed: install
 	$(RUN) example_dags/distributed.py

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,9 +18,13 @@ import pytest
 
 from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY
 
+# One for each process of pytest-xdist, whose workers inherit the variable.
+HOMES = Path(os.environ.get("TEST_HOMES") or tempfile.mkdtemp(prefix="airflow-homes-"))
+HOME = HOMES / os.environ.get("PYTEST_XDIST_WORKER", "main")
+HOME.mkdir()
 # Airflow reads these when it is first imported, which the imports below do.
-HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 os.environ |= {
+    "TEST_HOMES": str(HOMES),
     "AIRFLOW_HOME": str(HOME),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -44,21 +49,44 @@ pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Airflow's logs and database of the whole session must hold none of the secrets that tests use."""
-    files = [path for path in HOME.rglob("*") if path.is_file()]
+    """Airflow's logs and databases of the whole session must hold none of the secrets that tests use."""
+    if HOME.name != "main":  # a worker
+        return
+    files = [path for path in HOMES.rglob("*") if path.is_file()]
     leaks = [str(path) for path in files if b"hunter2" in path.read_bytes()]
     print(f"\nSecrets in {len(leaks)} of the {len(files)} files that Airflow has written {leaks}")
     if leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    shutil.rmtree(HOME, ignore_errors=True)
+    shutil.rmtree(HOMES, ignore_errors=True)
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Puts a line into the summary of the run; what a process of pytest-xdist prints is lost."""
+    return partial(record_property, "measured")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for report in terminalreporter.getreports(""):
+        for name, value in report.user_properties:
+            terminalreporter.line(f"{report.location[2]} {name}: {value}")
 
 
 SERVERS: dict[str, dict[str, Any]] = {"plain": {"auth": False}, "secure": {"auth": True, "tls": True}}
 GIVEN = MilvusAddress.from_environment()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about."""
+    """Tests of one folder that need the same server go to one process; and groups, which take longest, go first.
+
+    Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about.
+    """
+    for item in items:
+        server = item.callspec.params.get("milvus") if hasattr(item, "callspec") else None
+        if server and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name} {server}"))
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("xdist_group", "heavy")])
     if GIVEN is None:
         return
     own = [item for item in items if item.get_closest_marker("own_server")]
@@ -132,6 +160,12 @@ def read_back(pymilvus: MilvusClient) -> Callable[[str], dict[Any, dict[str, Any
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer() as server:
         yield server
+
+
+@pytest.fixture
+def server_connection(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``server`` as the Airflow connection ``milvus_rest_default``."""
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", MilvusAddress(server.url).connection_json())
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
@@ -10,6 +11,16 @@ from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema
+
+
+class State(dict[str, Any]):
+    """Stands for Airflow 3.3's ``task_state_store``."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
 
 
 def ingest(

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import itertools
 import json
 import lzma
 import os
-import random
 import re
 import shutil
 import signal
@@ -315,13 +315,19 @@ def _die_with_parent() -> None:
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+_TAKEN = itertools.count()
+
+
 def free_ports(count: int) -> Iterator[int]:
-    """Ports that are free now, from below the range that outgoing connections take theirs from."""
+    """Ports that are free now, from below the range that outgoing connections take theirs from.
+
+    Processes begin apart, so that two of them do not choose the same ones at the same time.
+    """
     sockets: list[socket.socket] = []
     while len(sockets) < count:
         candidate = socket.socket()
         try:
-            candidate.bind(("", random.randint(15000, 32000)))
+            candidate.bind(("", 15_000 + (os.getpid() * 1009 + next(_TAKEN)) % 17_000))
             sockets.append(candidate)
         except OSError:
             candidate.close()

@@ -9,10 +9,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import dag, task, task_group
 
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
-
-
-def entity(key: int) -> dict[str, Any]:
-    return {"id": key, "vector": [float(key)] * 4, "text": f"text {key}"}
+from tests.entities import entity
 
 
 @dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False)

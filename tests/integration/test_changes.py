@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from moto.server import ThreadedMotoServer
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest.report import IngestReport
@@ -30,7 +28,6 @@ from tests import runs
 from tests.unit.test_hostile import SCHEMA, Store
 
 ROWS = 3000
-KEYS = {"aws_access_key_id": "moto-key", "aws_secret_access_key": "hunter2-secret", "region_name": "us-east-1"}
 
 
 def rows(version: str, count: int = ROWS) -> list[dict[str, Any]]:
@@ -113,25 +110,13 @@ class Bucket:
         return f"s3://changes/in/{name}"
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    client = boto3.client("s3", endpoint_url=url, **KEYS)
-    client.create_bucket(Bucket="changes")
-    yield client
-    server.stop()
-
-
 @pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder | Bucket:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Folder | Bucket:
     if request.param == "local":
         return Folder(tmp_path)
+    request.getfixturevalue("s3_connection")
     client = request.getfixturevalue("s3")
-    fields = {"login": KEYS["aws_access_key_id"], "password": KEYS["aws_secret_access_key"]}
-    extra = {"endpoint_url": client.meta.endpoint_url, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_S3_CHANGES", json.dumps(fields | {"conn_type": "aws", "extra": extra}))
+    client.create_bucket(Bucket="changes")
     return Bucket(client)
 
 
@@ -139,7 +124,7 @@ class Changing:
     """A source whose file changes after so many rows of it were read."""
 
     def __init__(self, files: Any, at: int, change: Callable[[], Any]) -> None:
-        self.source = FileRows(find_files(files, lambda uri: ObjectStoragePath(uri, conn_id="s3_changes")))
+        self.source = FileRows(find_files(files, lambda uri: ObjectStoragePath(uri, conn_id="s3")))
         self.at, self.change = at, change
 
     def rows(self, columns: Columns) -> Iterator[Row]:
@@ -192,7 +177,7 @@ def test_a_shard_whose_file_changes(store: Folder | Bucket, name: str, how: str)
     """While it is read, and between the plan and the reading."""
     content = FORMATS[name]
     path = store.write(name, content(rows("a")))
-    source = {"source_conn_id": "s3_changes"} if "://" in path else {}
+    source = {"source_conn_id": "s3"} if "://" in path else {}
     shards = json.loads(json.dumps(plan_shards(path, 2**20, **source)))  # type: ignore[arg-type]
     assert len(shards) > 2
     assert sum(ingest(shard)[1].upsert_count for shard in shards) == ROWS

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -343,7 +343,7 @@ def as_text(rows: dict[Any, dict[str, Any]]) -> dict[Any, str]:
 
 
 @pytest.mark.own_server
-def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, measured: Callable[[str], None]) -> None:
     client = real.client()
     agreed, differ, statuses = 0, [], set()
     with ContractServer("2.3.5", auth=TOKEN) as contract:
@@ -372,10 +372,9 @@ def test_the_contract_server_answers_as_the_real_one(real: LocalMilvus, capsys: 
             time.sleep(0.1)
         for case in reads():
             compare(case, case.send(contract.url), case.send(real.uri))
-    with capsys.disabled():
-        total = agreed + len(differ)
-        print(f"\nThe contract server at 2.3.5 and the real one agree on {agreed} of {total} requests (answer, row)")
-        print(f"HTTP statuses and codes among them: {sorted(statuses, key=str)}")
+    total = agreed + len(differ)
+    measured(f"the contract server at 2.3.5 and the real one agree on {agreed} of {total} requests (answer, row)")
+    measured(f"HTTP statuses and codes among them: {sorted(statuses, key=str)}")
     assert not differ, "\n".join(differ)
     assert not any(unexpected.values()), unexpected
     assert agreed >= 80

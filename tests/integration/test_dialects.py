@@ -24,6 +24,7 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 from airflow_provider_milvus_rest.testing.local_milvus import TOKEN
 from tests.contract_server import LATEST, ContractServer, Field, halves
+from tests.entities import entity
 from tests.servers import COLLECTIONS, DESCRIBE, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
 from tests.targets import ContractTarget, RealTarget, Target
 
@@ -35,7 +36,13 @@ OTHERS = (
     "/v2/vectordb/collections/describe",
     "/v2/vectordb/collections/list",
 )
-TARGETS = ["real", "2.3.5 v1", "2.6.x v1", *(f"{version} v2" for version in LATEST), "3.0.1 v2"]
+TARGETS = [
+    pytest.param("real", marks=pytest.mark.xdist_group("dialects")),
+    "2.3.5 v1",
+    "2.6.x v1",
+    *(f"{version} v2" for version in LATEST),
+    "3.0.1 v2",
+]
 KEY, VECTOR, TEXT = (
     Field("id", "Int64", primary=True),
     Field("vector", "FloatVector", {"dim": 4}),
@@ -94,10 +101,6 @@ def forward(target: Target, request: Request) -> Reply:
     url = f"{target.address.uri}{request.path}?{request.query}"
     answer = requests.request(request.method, url, data=request.body, headers=kept, timeout=30)
     return Reply(answer.content, answer.status_code)
-
-
-def entity(key: int, text: str = "text") -> dict[str, Any]:
-    return {"id": key, "vector": [key / 8, 0.5, -0.5, 1.0], "text": text}
 
 
 def test_one_and_many(hook: MilvusRestHook, make: Callable[..., str], target: Target) -> None:

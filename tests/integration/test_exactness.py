@@ -23,6 +23,7 @@ from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertO
 from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.testing import MilvusAddress
 from tests import runs
+from tests.entities import entity
 
 SEED = int(os.environ.get("TEST_SEED", "20261122"))
 COLLECTIONS, ROWS = 12, 1_700
@@ -268,7 +269,7 @@ def random_row(rng: random.Random, fields: list[Field], dynamic: bool) -> tuple[
 
 
 def test_random_rows_are_stored_exactly_or_named(
-    pymilvus: MilvusClient, write: Any, random_collections: Any, capsys: pytest.CaptureFixture[str]
+    pymilvus: MilvusClient, write: Any, random_collections: Any, measured: Callable[[str], None]
 ) -> None:
     rng = random.Random(SEED)
     total = stored_total = rejected_total = fields_total = 0
@@ -301,11 +302,10 @@ def test_random_rows_are_stored_exactly_or_named(
         total, rejected_total, stored_total = total + ROWS, rejected_total + len(spoiled), stored_total + len(stored)
     assert total >= 20_000
     assert rejected_total <= 0.4 * total
-    with capsys.disabled():
-        print(
-            f"\n{total} rows into {COLLECTIONS} random collections (TEST_SEED={SEED}): {rejected_total} spoiled, each "
-            f"named by its field; {stored_total} keys stored, {fields_total} values read back, 0 differ"
-        )
+    measured(
+        f"{total} rows into {COLLECTIONS} random collections (TEST_SEED={SEED}): {rejected_total} spoiled, each "
+        f"named by its field; {stored_total} keys stored, {fields_total} values read back, 0 differ"
+    )
 
 
 TRAPS = [  # of the contract's section 3: a field's type, a value that Milvus 2.3.5 changes, accepts or breaks over REST
@@ -354,7 +354,7 @@ TRAPS = [  # of the contract's section 3: a field's type, a value that Milvus 2.
 @pytest.mark.own_server  # 3.0.1 has fewer traps
 @pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 def test_each_trap_is_rejected_or_exact(
-    milvus: MilvusAddress, pymilvus: MilvusClient, write: Any, capsys: pytest.CaptureFixture[str]
+    milvus: MilvusAddress, pymilvus: MilvusClient, write: Any, measured: Callable[[str], None]
 ) -> None:
     """And most of them spring when the rows are posted as they are."""
     name = f"traps_{uuid4().hex}"
@@ -396,11 +396,10 @@ def test_each_trap_is_rejected_or_exact(
             accepted.append(row["key"] or "")
     found = stored()
     changed = sum(found.get(key) != raw[key] for key in accepted)
-    with capsys.disabled():
-        print(
-            f"\n{len(TRAPS)} traps: the operator stored {len(rows) - len(rejected)} exactly and rejected "
-            f"{len(rejected)}; posted as they are, Milvus accepted {len(accepted)} and changed {changed} of them"
-        )
+    measured(
+        f"{len(TRAPS)} traps: the operator stored {len(rows) - len(rejected)} exactly and rejected "
+        f"{len(rejected)}; posted as they are, Milvus accepted {len(accepted)} and changed {changed} of them"
+    )
     assert changed > 15
     pymilvus.drop_collection(name)
 
@@ -408,10 +407,6 @@ def test_each_trap_is_rejected_or_exact(
 def lines_of(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def entity(key: int, text: str = "text") -> dict[str, Any]:
-    return {"id": key, "vector": [key / 8] * 4, "text": text}
 
 
 def test_one_bad_row_among_ten_thousand(
@@ -481,7 +476,7 @@ def test_rows_that_only_the_server_refuses_are_found(
     narrowed: tuple[Callable[..., IngestReport], str],
     read_back: Callable[[str], dict[int, Any]],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    measured: Callable[[str], None],
 ) -> None:
     ingest, name = narrowed
     spoiled = sorted(random.Random(SEED).sample(range(10_000), 10))
@@ -494,8 +489,7 @@ def test_rows_that_only_the_server_refuses_are_found(
     assert (report.read_count, report.upsert_count, report.rejected_count) == (10_000, 9_990, 10)
     assert set(read_back(name)) == set(range(10_000)) - set(spoiled)
     assert report.request_count < 200
-    with capsys.disabled():
-        print(f"\n10 rows that only the server refuses, among 10,000: found in {report.request_count} requests")
+    measured(f"10 rows that only the server refuses, among 10,000: found in {report.request_count} requests")
 
 
 def test_fail_names_what_the_server_refuses(narrowed: tuple[Callable[..., IngestReport], str]) -> None:

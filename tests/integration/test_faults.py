@@ -43,7 +43,7 @@ def test_through_every_fault(
     pymilvus: MilvusClient,
     make_collection: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    measured: Callable[[str], None],
 ) -> None:
     rng, name = random.Random(7), make_collection()
     rows = [entity(rng.randrange(15_000), n) for n in range(22_000)]
@@ -54,10 +54,9 @@ def test_through_every_fault(
         hook = MilvusRestHook()
         report = hook.ingest(name, rows, batch_size=20, retry_budget=60)
         hook.close()
-    with capsys.disabled():
-        faults = sum(proxy.injected.values())
-        print(f"\n{faults} of {proxy.upserts} upserts spoiled: {dict(sorted(proxy.injected.items()))}")
-        print(report.summary(), f"{report.retry_count} retries")
+    faults = sum(proxy.injected.values())
+    measured(f"{faults} of {proxy.upserts} upserts spoiled: {dict(sorted(proxy.injected.items()))}")
+    measured(f"{report.summary()}, {report.retry_count} retries")
     assert proxy.upserts >= 1000
     assert faults >= 0.2 * proxy.upserts
     assert set(proxy.injected) == set(KINDS)
@@ -71,7 +70,7 @@ def test_through_every_fault(
 @pytest.mark.heavy
 @pytest.mark.own_server
 @pytest.mark.timeout(600)
-def test_a_server_killed_three_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_killed_three_times(monkeypatch: pytest.MonkeyPatch, measured: Callable[[str], None]) -> None:
     count = 24_000
     # One thread to the end: the server is killed when the thread that started it ends.
     with LocalMilvus(auth=False) as server, ThreadPoolExecutor(1) as killer:
@@ -102,8 +101,7 @@ def test_a_server_killed_three_times(monkeypatch: pytest.MonkeyPatch, capsys: py
         hook = MilvusRestHook()
         report = hook.ingest("docs", rows(), batch_size=100)
         hook.close()
-        with capsys.disabled():
-            print(f"\nkilled {len(kills)} times: {report.summary()}, {report.retry_count} retries")
+        measured(f"killed {len(kills)} times: {report.summary()}, {report.retry_count} retries")
         assert len(kills) == 3
         assert report.retry_count > 0
         assert (report.read_count, report.upsert_count) == (count, count)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,14 @@ def running(folder: Path) -> list[int]:
     return [
         info["pid"] for info in processes if info["name"] == "milvus" and (info["cwd"] or "").startswith(str(folder))
     ]
+
+
+def wait_for(ended: Callable[[], bool]) -> None:
+    """The kernel takes a moment to end what was killed."""
+    deadline = time.monotonic() + 5
+    while not ended():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_nothing_is_left_of_a_temporary_server() -> None:
@@ -44,11 +53,7 @@ def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         assert process.stdout.readline().startswith("export AIRFLOW_CONN_MILVUS_REST_DEFAULT='{")
         assert len(running(tmp_path)) == 1
         process.send_signal(signal.SIGKILL)
-    for _ in range(50):
-        if not running(tmp_path):
-            break
-        time.sleep(0.1)
-    assert running(tmp_path) == []
+    wait_for(lambda: running(tmp_path) == [])
 
 
 def test_the_command_runs_another_with_the_connection() -> None:
@@ -90,7 +95,7 @@ except KeyboardInterrupt:
         process.send_signal(signal.SIGTERM)
         assert "clean\n" in lines
     assert process.returncode == 130
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_server_can_be_started_after_it_was_stopped() -> None:

@@ -7,28 +7,22 @@ import gzip
 import io
 import json
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
-from moto.server import ThreadedMotoServer
 from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from tests.entities import entity
 
 pytestmark = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
-KEYS = {"aws_access_key_id": "moto-key", "aws_secret_access_key": "hunter2-secret", "region_name": "us-east-1"}
-
-
-def entity(key: int) -> dict[str, Any]:
-    return {"id": key, "vector": [key / 8] * 4, "text": f"text {key}"}
 
 
 def lines(*keys: int) -> bytes:
@@ -53,45 +47,35 @@ def arrow(*keys: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    """A bucket with files, and how Airflow's connection reaches it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    client = boto3.client("s3", endpoint_url=url, **KEYS)
-    client.create_bucket(Bucket="bucket")
+def bucket(s3: Any) -> None:
+    """Files on S3."""
+    s3.create_bucket(Bucket="bucket")
     for key, body in {
         "in/a.jsonl": lines(1, 2),
         "in/b.jsonl.gz": gzip.compress(lines(3)),
         "in/c.json": json.dumps([entity(4), entity(5)]).encode(),
         "in/notes.txt": b"",
         "in/deeper/d.ndjson": lines(6),
-        "tables/e.csv": b'id,vector,text\n10,"[1.25, 1.25, 1.25, 1.25]",text 10\n',
+        "tables/e.csv": b'id,vector,text\n10,"[1.25, 0.5, -0.5, 1.0]",text 10\n',
         "tables/f.parquet": parquet(11, 12),
         "tables/g.arrow": arrow(13),
         "large/h.jsonl": lines(*range(20, 60)),
         "large/i.parquet": parquet(*range(60, 100)),
         "bad/x.jsonl": lines(7) + b"{\n",
     }.items():
-        client.put_object(Bucket="bucket", Key=key, Body=body)
-    yield url
-    server.stop()
+        s3.put_object(Bucket="bucket", Key=key, Body=body)
 
 
 @pytest.fixture
 def upsert(
-    s3: str,
+    bucket: None,
+    s3_connection: None,
     milvus_connection: MilvusAddress,
     make_collection: Callable[..., str],
     read_back: Callable[[str], dict[int, Any]],
     pymilvus: MilvusClient,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., set[int]]:
     """Upsert files; the keys that are then in the collection, whose rows are as they should be."""
-    fields = {"login": KEYS["aws_access_key_id"], "password": KEYS["aws_secret_access_key"]}
-    extra = {"endpoint_url": s3, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_S3", json.dumps(fields | {"conn_type": "aws", "extra": extra}))
-
     name = make_collection()
 
     def run(files: Any, source_conn_id: str | None = "s3") -> set[int]:

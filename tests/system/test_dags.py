@@ -18,6 +18,7 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.utils.session import create_session
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from tests.entities import entity
 from tests.system.conftest import read_xcom
 
 REPO = Path(__file__).parents[2]
@@ -110,8 +111,7 @@ def test_entities_in_every_form_of_xcom(
         111,
         120,
     ]
-    rows = {key: {"id": key, "vector": [float(key)] * 4, "text": f"text {key}"} for key in keys}
-    assert read_back(name) == rows
+    assert read_back(name) == {key: entity(key) for key in keys}
 
 
 def test_vectors_stay_out_of_rendered_fields_and_logs(

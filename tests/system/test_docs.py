@@ -47,26 +47,31 @@ BLOCKS = {
     "docs/testing.md": ("plugin", "test"),
 }
 """The code blocks of each page in their order, by the names that the tests below have for them."""
+TESTED: set[tuple[str, str]] = set()
 
 
 def page(name: str) -> str:
     return (REPO / name).read_text()
 
 
-def block(name: str, page_name: str = "README.md") -> str:
-    """One code block."""
+def text(name: str, page_name: str = "README.md") -> str:
+    """One code block, of which a test that is about to be defined makes use."""
     texts = re.findall(r"^```\w+\n(.*?)^```$", page(page_name), re.MULTILINE | re.DOTALL)
     assert len(texts) == len(BLOCKS[page_name]), "there is a block that no test knows"
+    TESTED.add((name, page_name))
     found = texts[BLOCKS[page_name].index(name)]
     return found if AIRFLOW_V_3_0_PLUS else found.replace("airflow.sdk", "airflow.decorators")  # as its comments say
+
+
+def block(name: str, page_name: str = "README.md") -> pytest.MarkDecorator:
+    """Gives a test the code block as ``code``."""
+    return pytest.mark.parametrize("code", [pytest.param(text(name, page_name), id=name)])
 
 
 def test_every_block_is_tested() -> None:
     pages = {str(path.relative_to(REPO)) for path in [*REPO.glob("docs/*.md"), REPO / "README.md"]}
     assert pages | {"CONTRIBUTING.md"} == set(BLOCKS)
-    used = re.findall(r'block\(\s*"([^"]+)"(?:, "([^"]+)")?\s*\)', Path(__file__).read_text())
-    known = {(name, page_name) for page_name, names in BLOCKS.items() for name in names}
-    assert {(name, page_name or "README.md") for name, page_name in used} == known
+    assert {(name, page_name) for page_name, names in BLOCKS.items() for name in names} == TESTED
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -86,10 +91,13 @@ def table(heading: str, page_name: str) -> dict[str, list[str]]:
     return {re.findall(r"`(\w+)`", row[0])[0]: row for row in rows if "`" in row[0]}
 
 
+COLLECTION = text("collection")
+
+
 @pytest.fixture
 def docs(milvus_connection: MilvusAddress) -> Iterator[MilvusClient]:
     """The collection ``docs``, made as the README makes it."""
-    code = block("collection").replace("http://localhost:19530", milvus_connection.uri)
+    code = COLLECTION.replace("http://localhost:19530", milvus_connection.uri)
     client = milvus_connection.client()
     client.drop_collection("docs")
     exec(code, {})
@@ -98,9 +106,12 @@ def docs(milvus_connection: MilvusAddress) -> Iterator[MilvusClient]:
 
 
 @PLAIN
-def test_the_first_dag(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@block("first DAG")
+def test_the_first_dag(
+    airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
-    (tmp_path / "upsert_docs.py").write_text(block("first DAG"))
+    (tmp_path / "upsert_docs.py").write_text(code)
     done = subprocess.run([AIRFLOW, "dags", "test", "upsert_docs"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("^3 rows upserted$", done.stdout, re.MULTILINE)
@@ -110,9 +121,12 @@ def test_the_first_dag(airflow_db: None, docs: MilvusClient, monkeypatch: pytest
 
 @PLAIN
 @pytest.mark.heavy
-def test_the_decorator(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@block("decorator", "docs/operator.md")
+def test_the_decorator(
+    airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
-    (tmp_path / "embed_docs.py").write_text(block("decorator", "docs/operator.md"))
+    (tmp_path / "embed_docs.py").write_text(code)
     done = subprocess.run([AIRFLOW, "dags", "test", "embed_docs"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     count = docs.query("docs", filter="", output_fields=["count(*)"], consistency_level="Strong")
@@ -120,15 +134,16 @@ def test_the_decorator(airflow_db: None, docs: MilvusClient, monkeypatch: pytest
 
 
 @PLAIN
-def test_the_hook(docs: MilvusClient, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(block("hook", "docs/operator.md"), {})
+@block("hook", "docs/operator.md")
+def test_the_hook(docs: MilvusClient, capsys: pytest.CaptureFixture[str], code: str) -> None:
+    exec(code, {})
     assert set(capsys.readouterr().out.splitlines()) >= {"1 [1]", "5000 5000"}
 
 
-def test_a_rejected_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@block("reject", "docs/exactness.md")
+def test_a_rejected_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """As a run over such a file writes it."""
-    line = block("reject", "docs/exactness.md")
-    row = json.loads(line)
+    row = json.loads(code)
     row.pop("$reject")
     types = {"id": "Int64", "vector": "FloatVector", "text": "VarChar"}
     fields = [FieldSchema(name=n, type=t, size=4, primary_key=n == "id") for n, t in types.items()]
@@ -137,10 +152,11 @@ def test_a_rejected_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         RowEncoder(CollectionSchema(name="docs", fields_=tuple(fields))).encode(row, "rows.jsonl:7778")
     rejects.add(row, caught.value)
     rejects.close()
-    assert (tmp_path / "rejects.jsonl").read_text() == line
+    assert (tmp_path / "rejects.jsonl").read_text() == code
 
 
-def test_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+@block("progress", "docs/operator.md")
+def test_the_progress(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     now = 100.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     report, lines = IngestReport(read_count=148_000, upsert_count=99_300), list[str]()
@@ -148,14 +164,12 @@ def test_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     for report.read_count, report.upsert_count in ((148_000, 99_300), (152_000, 148_000)):
         now += 10 if lines else 20
         ticker.tick()
-    assert re.sub(r"about 0:00:58", "about 0:01:10", f"Collection docs: {lines[-1]}\n") == block(
-        "progress", "docs/operator.md"
-    )
+    assert f"Collection docs: {lines[-1]}\n" == code
 
 
-def test_the_shards() -> None:
+@block("shards", "docs/distributed.md")
+def test_the_shards(code: str) -> None:
     module: dict[str, Any] = {}
-    code = block("shards", "docs/distributed.md")
     exec(code.replace("\nupsert_large_file()", "\nmade = upsert_large_file()"), module)
     dag = module["made"]
     assert set(dag.task_ids) == {"plan", "upsert", "total"}
@@ -164,37 +178,45 @@ def test_the_shards() -> None:
         node for node in ast.walk(ast.parse(code)) if getattr(getattr(node, "func", 0), "id", 0) == "plan_shards"
     )
     inspect.signature(plan_shards).bind(*call.args, **{word.arg: word.value for word in call.keywords})
-    output = block("distributed", "docs/distributed.md")
-    assert len(WORKER.findall(output)) == 2
-    assert STORED.search(output)
+
+
+@block("distributed", "docs/distributed.md")
+def test_the_output_of_two_workers(code: str) -> None:
+    assert len(WORKER.findall(code)) == 2
+    assert STORED.search(code)
 
 
 @PLAIN
 @pytest.mark.heavy
-def test_the_asset(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@block("asset", "docs/assets-and-lineage.md")
+def test_the_asset(
+    airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
-    (tmp_path / "docs_as_asset.py").write_text(block("asset", "docs/assets-and-lineage.md"))
+    (tmp_path / "docs_as_asset.py").write_text(code)
     for command in ("reserialize", "test write_docs", "test use_docs"):
         done = subprocess.run([AIRFLOW, "dags", *command.split()], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("^3 rows were upserted$", done.stdout, re.MULTILINE)
 
 
-def test_the_transport() -> None:
+@block("transport", "docs/assets-and-lineage.md")
+def test_the_transport(code: str) -> None:
     """As test_lineage.py sets it."""
-    export = block("transport", "docs/assets-and-lineage.md").splitlines()[-1]
+    export = code.splitlines()[-1]
     script = f'{export}; printf "%s" "$AIRFLOW__OPENLINEAGE__TRANSPORT"'
     transport = json.loads(subprocess.check_output(["bash", "-ec", script], text=True))
     assert {"type": "file", "append": True}.items() <= transport.items()
 
 
-def test_the_pool(airflow_db: None) -> None:
-    line = block("pool", "docs/distributed.md").replace("airflow", AIRFLOW, 1)
-    subprocess.run(["bash", "-ec", line], check=True, capture_output=True)
+@block("pool", "docs/distributed.md")
+def test_the_pool(airflow_db: None, code: str) -> None:
+    subprocess.run(["bash", "-ec", code.replace("airflow", AIRFLOW, 1)], check=True, capture_output=True)
 
 
-def test_the_peers() -> None:
-    compared = page("docs/comparison.md") + block("peers", "docs/comparison.md")
+@block("peers", "docs/comparison.md")
+def test_the_peers(code: str) -> None:
+    compared = page("docs/comparison.md") + code
     versions = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) ([\d.]+) \|", page("README.md"), re.MULTILINE))
     assert set(versions) == {"weaviate", "pinecone", "qdrant", "vespa"}
     assert all(f"**{name}** {version}" in compared for name, version in versions.items())
@@ -224,26 +246,26 @@ def test_the_figures() -> None:
     assert f"{client['shards']['speedup']:.1f} times" in page("docs/performance.md")
 
 
-def test_the_operator() -> None:
-    code = block("operator"), block("operator", "docs/operator.md")
-    assert [eval(each).source_conn_id for each in code] == ["aws_default", "aws_default"]
+@pytest.mark.parametrize("code", [text("operator"), text("operator", "docs/operator.md")], ids=["short", "long"])
+def test_the_operator(code: str) -> None:
+    assert eval(code).source_conn_id == "aws_default"
 
 
 ZILLIZ = "https://in03-0123456789abcdef.serverless.gcp-us-west1.cloud.zilliz.com:443"
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("code", "expected"),
     [
-        (block("local"), ("http://localhost:19530", None, None, 60)),
-        (block("json", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
-        (block("uri", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
-        (block("zilliz", "docs/connection.md"), (ZILLIZ, "your-api-key", None, 60)),
+        (text("local"), ("http://localhost:19530", None, None, 60)),
+        (text("json", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
+        (text("uri", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
+        (text("zilliz", "docs/connection.md"), (ZILLIZ, "your-api-key", None, 60)),
     ],
 )
-def test_connections(text: str, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections(code: str, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     name = "AIRFLOW_CONN_MILVUS_REST_DEFAULT"
-    script = text + f'printf "%s" "${name}"'
+    script = code + f'printf "%s" "${name}"'
     monkeypatch.setenv(name, subprocess.check_output(["bash", "-ec", script], text=True))
     settings = MilvusRestHook().get_conn().settings
     token = settings.token and settings.token.get_secret_value()
@@ -259,34 +281,52 @@ def test_the_size_of_vectors_in_xcom() -> None:
     )
 
 
-def test_the_test_of_a_dag(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(block("plugin", "docs/testing.md"))
-    (tmp_path / "test_dag.py").write_text(block("test", "docs/testing.md"))
+PLUGIN = text("plugin", "docs/testing.md")
+
+
+@block("test", "docs/testing.md")
+def test_the_test_of_a_dag(tmp_path: Path, code: str) -> None:
+    (tmp_path / "conftest.py").write_text(PLUGIN)
+    (tmp_path / "test_dag.py").write_text(code)
     done = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True, text=True)
     assert "1 passed" in done.stdout, done.stdout
 
 
-def test_the_commands(tmp_path: Path) -> None:
-    blocks = block("make"), block("make test-all", "CONTRIBUTING.md"), block("make bench", "docs/performance.md")
-    lines = [*"".join(blocks).splitlines(), block("make distributed", "docs/distributed.md").splitlines()[-1]]
-    assert len(lines) == 6
-    for line in lines:
-        subprocess.run(["bash", "-ec", line.replace("make", "make -n")], cwd=REPO, check=True, capture_output=True)
-    install = block("install").replace("pip", f"{sys.executable} -m pip", 1).strip()
+@pytest.mark.parametrize(
+    ("code", "targets"),
+    [
+        (text("make"), ["demo", "test"]),
+        (text("make test-all", "CONTRIBUTING.md"), ["unit", "test", "test-all"]),
+        (text("make bench", "docs/performance.md"), ["bench"]),
+        (text("make distributed", "docs/distributed.md").splitlines()[-1], ["distributed"]),
+    ],
+    ids=["README", "CONTRIBUTING", "performance", "distributed"],
+)
+def test_the_commands(code: str, targets: list[str]) -> None:
+    assert [line.split()[1] for line in code.splitlines()] == targets
+    for target in targets:
+        subprocess.run(["make", "-n", target], cwd=REPO, check=True, capture_output=True)
+
+
+@block("install")
+def test_the_installation(tmp_path: Path, code: str) -> None:
+    install = code.replace("pip", f"{sys.executable} -m pip", 1).strip()
     offline = f"{install} --no-deps --no-build-isolation --target {tmp_path}"
     subprocess.run(["bash", "-ec", offline], cwd=REPO, check=True, capture_output=True)
     assert (tmp_path / "airflow_provider_milvus_rest" / "py.typed").exists()
 
 
-def test_a_server_of_your_own() -> None:
-    export = block("given", "CONTRIBUTING.md").splitlines()[0]
-    code = "from airflow_provider_milvus_rest.testing import MilvusAddress as M; print(M.from_environment())"
-    found = subprocess.check_output(["bash", "-ec", f"{export}; {sys.executable} -c '{code}'"], text=True)
+@block("given", "CONTRIBUTING.md")
+def test_a_server_of_your_own(code: str) -> None:
+    export = code.splitlines()[0]
+    show = "from airflow_provider_milvus_rest.testing import MilvusAddress as M; print(M.from_environment())"
+    found = subprocess.check_output(["bash", "-ec", f"{export}; {sys.executable} -c '{show}'"], text=True)
     assert all(each in found for each in ("http://localhost:19530", "v2"))
 
 
-def test_the_command_for_a_server() -> None:
-    command = block("server").replace("python", sys.executable, 1).split()
+@block("server")
+def test_the_command_for_a_server(code: str) -> None:
+    command = code.replace("python", sys.executable, 1).split()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "Starting a local Milvus …\n"
@@ -296,9 +336,10 @@ def test_the_command_for_a_server() -> None:
     assert process.returncode == 0
 
 
-def test_the_examples_are_run_as_it_says() -> None:
+@block("examples")
+def test_the_examples_are_run_as_it_says(code: str) -> None:
     """Each line is a way in which test_examples.py runs every example."""
-    install, env, *lines = block("examples").splitlines()
+    install, env, *lines = code.splitlines()
     assert install == "make install"
     path = subprocess.check_output(["bash", "-ec", f"{env} && command -v airflow"], cwd=REPO, text=True)
     assert path.strip() == f"{REPO}/.venv/bin/airflow"

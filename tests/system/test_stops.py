@@ -16,15 +16,12 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from pymilvus import MilvusClient
 
-from tests.system.conftest import read_xcom, wait_for
+from tests.entities import entity
+from tests.system.conftest import SCHEDULER, read_xcom, wait_for
 
 ROWS = 60_000
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
-pytestmark = [PLAIN, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
-
-
-def entity(key: int) -> dict[str, Any]:
-    return {"id": key, "vector": [key / 8] * 4, "text": f"text {key}"}
+pytestmark = [SCHEDULER, PLAIN, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -87,14 +84,13 @@ class Task:
 
 
 def test_killed_at_half_way(
-    task: Task, read_back: Callable[[str], dict[int, Any]], capsys: pytest.CaptureFixture[str]
+    task: Task, read_back: Callable[[str], dict[int, Any]], measured: Callable[[str], None]
 ) -> None:
     os.kill(task.pid, signal.SIGKILL)
     wait_for(lambda: task.state() == "success", 180, task.state)
     outputs = task.outputs()
     sent = outputs["upsert_count"] - outputs["resumed_count"]
-    with capsys.disabled():
-        print(f"\nkilled with SIGKILL: the retry sent {sent} of {ROWS} rows")
+    measured(f"killed with SIGKILL: the retry sent {sent} of {ROWS} rows")
     assert outputs["read_count"] == outputs["upsert_count"] == ROWS
     assert 0 < sent < 0.6 * ROWS
     assert f"Resuming after {outputs['resumed_count']:,} rows stored by an earlier try" in task.log(2)
@@ -113,14 +109,14 @@ def test_killed_and_the_input_changed(task: Task, read_back: Callable[[str], dic
     assert read_back(os.environ["TEST_COLLECTION"]) == {key: entity(key) for key in range(ROWS + 1)}
 
 
-def test_told_to_stop(task: Task, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.alone
+def test_told_to_stop(task: Task, measured: Callable[[str], None]) -> None:
     """The outputs are there in time, and the retry resumes where it was."""
     process, begin = psutil.Process(task.pid), time.monotonic()
     process.send_signal(signal.SIGTERM)
     wait_for(lambda: task.outputs() is not None, 10, task.state, every=0.05)
     seconds, outputs = time.monotonic() - begin, task.outputs()
-    with capsys.disabled():
-        print(f"\nSIGTERM: outputs after {seconds:.1f} s: {outputs}")
+    measured(f"SIGTERM: outputs after {seconds:.1f} s: {outputs}")
     assert seconds < 3
     counts = [outputs[f"{name}_count"] for name in ("upsert", "duplicate", "rejected", "unconfirmed")]
     assert outputs["read_count"] == sum(counts)

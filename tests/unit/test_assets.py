@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -18,7 +17,6 @@ from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
-from tests.servers import ScriptedServer
 
 ONE = "milvus://milvus.example.com:19530/default/docs"
 SAME = {
@@ -130,10 +128,7 @@ def test_statistics_are_those_of_one_try() -> None:
     assert output.outputFacets["outputStatistics"].rowCount == 4
 
 
-def test_what_is_in_the_event_already_stays(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+def test_what_is_in_the_event_already_stays(server_connection: None, tmp_path: Path) -> None:
     asset = Asset("milvus://localhost/default/docs")
     event = SimpleNamespace(extra={"model": "bge"})
     operator = MilvusRestUpsertOperator(
@@ -151,9 +146,8 @@ def test_what_is_in_the_event_already_stays(
     assert "my_conn" not in event.extra["rejects_path"]
 
 
-def test_outlets_without_airflow(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outlets_without_airflow(server_connection: None) -> None:
     """Events are Airflow's; without them the operator works."""
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
     operator = MilvusRestUpsertOperator(
         task_id="upsert", collection_name="docs", entities=[], outlets=[Asset(ONE), Asset("s3://bucket/key")]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 
-BUDGET = 2.0
+BUDGET = 1.0
 FAULTS = {
     "busy": Reply("busy", 503),
     "own fault": Reply({"code": 65535, "message": "no idea"}),
@@ -36,8 +35,7 @@ class Outage:
 
 
 @pytest.fixture
-def hook(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> MilvusRestHook:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+def hook(server_connection: None) -> MilvusRestHook:
     return MilvusRestHook()
 
 

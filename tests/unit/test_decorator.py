@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,16 +8,10 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_milvus_rest import exceptions as e
+from tests.entities import entity
 from tests.servers import UPSERT, ScriptedServer
 
-
-@pytest.fixture(autouse=True)
-def connection(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
-
-
-def entity(key: int, text: str = "x") -> dict[str, Any]:
-    return {"id": key, "vector": [0.5] * 4, "text": text}
+pytestmark = pytest.mark.usefixtures("server_connection")
 
 
 def run(function: Any, *arguments: Any, context: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
+from tests.runs import State
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
 from tests.unit.test_lanes import Store, run
 
@@ -170,10 +171,8 @@ def test_a_batch_that_always_fails_ends_the_run_beside_lanes_that_succeed(short_
 
 @pytest.mark.heavy
 def test_a_batch_that_always_fails_ends_the_run_within_45_seconds(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, server_connection: None
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
-
     def script(request: Request) -> Reply:
         if any(row["id"] == 50 for row in request.json["data"]):
             return Reply({"code": 65535, "message": "internal"})
@@ -214,16 +213,6 @@ def test_rows_of_a_key_wait_for_a_request_that_timed_out() -> None:
     store.late.join()
     assert store.rows == {1: 2, 2: 2, 3: 3, 4: 4}
     assert report.upsert_count == 6
-
-
-class State(dict[str, Any]):
-    """Airflow's state store of a task."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        del self[key]
 
 
 def checkpoint(state: State) -> Checkpoint:

@@ -23,11 +23,8 @@ from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from tests import runs
+from tests.entities import entity
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
-
-
-def entity(key: Any, text: str = "x") -> dict[str, Any]:
-    return {"id": key, "vector": [0.5] * 4, "text": text}
 
 
 def run(
@@ -43,6 +40,11 @@ def run(
         schema = client.describe_collection("docs")
         source = rows if isinstance(rows, FileRows) else Entities(rows)
         runs.ingest(client, schema, source, report=report, rejects=rejects, retry=Retry(budget, 1), **options)
+
+
+def size(row: dict[str, Any]) -> int:
+    """Bytes of a row in a request."""
+    return len(json.dumps(row, separators=(",", ":")) + ",")
 
 
 def sent(server: ScriptedServer) -> list[list[dict[str, Any]]]:
@@ -92,12 +94,12 @@ def test_rows_go_in_order_and_in_batches(server: ScriptedServer) -> None:
     assert sent(server) == [rows[:2], rows[2:4], rows[4:]]
     assert (report.read_count, report.upsert_count, report.request_count) == (5, 5, 3)
     assert report.upsert_ids == [0, 1, 2, 3, 4]
-    assert report.bytes_sent == 5 * len(json.dumps(rows[0], separators=(",", ":")) + ",")
+    assert report.bytes_sent == sum(map(size, rows))
 
 
 def test_a_row_larger_than_a_request_goes_alone(server: ScriptedServer) -> None:
     rows = [entity(0), entity(1, "x" * 64), entity(2), entity(3)]
-    run(server, rows, IngestReport(), max_request_bytes=105)
+    run(server, rows, IngestReport(), max_request_bytes=115)
     assert sent(server) == [[rows[0]], [rows[1]], rows[2:]]
 
 
@@ -154,7 +156,7 @@ def test_what_is_sent_again_is_counted(server: ScriptedServer) -> None:
     report = IngestReport()
     run(server, [entity(1), entity(2)], report, batch_size=1, budget=30)
     assert (report.request_count, report.retry_count, report.upsert_count) == (5, 3, 2)
-    assert report.bytes_sent == 5 * len(json.dumps(entity(1), separators=(",", ":")) + ",")
+    assert report.bytes_sent == 3 * size(entity(1)) + 2 * size(entity(2))
 
 
 @pytest.mark.parametrize("failing", [False, True])

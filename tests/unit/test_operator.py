@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,21 +13,8 @@ from pytest_mock import MockerFixture
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from tests.entities import entity
 from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, described
-
-
-def entity(key: Any) -> dict[str, Any]:
-    return {"id": key, "vector": [0.5] * 4, "text": "x"}
-
-
-@pytest.fixture
-def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
-
-    def make(**arguments: Any) -> MilvusRestUpsertOperator:
-        return MilvusRestUpsertOperator(task_id="upsert", **{"collection_name": "docs", "retry_budget": 0} | arguments)
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -123,7 +109,7 @@ def test_nothing_to_do_is_a_success(server: ScriptedServer, upsert: Any, entitie
 
 
 def test_outputs(server: ScriptedServer, upsert: Any) -> None:
-    outputs = upsert(entities=(entity(i % 3) for i in range(5)), batch_size=2, return_ids=True).execute({})
+    outputs = upsert(entities=(entity(key) for key in (4, 8, 4, 8, 4)), batch_size=2, return_ids=True).execute({})
     assert isinstance(outputs.pop("duration_seconds"), float)
     assert outputs == {
         "read_count": 5,
@@ -134,9 +120,9 @@ def test_outputs(server: ScriptedServer, upsert: Any) -> None:
         "resumed_count": 0,
         "request_count": 3,
         "retry_count": 0,
-        "bytes_sent": 5 * len('{"id":0,"vector":[0.5,0.5,0.5,0.5],"text":"x"},'),
+        "bytes_sent": 5 * len('{"id":4,"vector":[0.5,0.5,-0.5,1.0],"text":"text 4"},'),
         "rejects_path": None,
-        "upsert_ids": [0, 1, 2, 0, 1],
+        "upsert_ids": [4, 8, 4, 8, 4],
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import airflow
 import jsonschema
+import pytest
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_milvus_rest import get_provider_info
@@ -40,17 +41,20 @@ def test_airflow_finds_the_hook_and_its_form() -> None:
     assert MilvusRestHook.default_conn_name == "milvus_rest_default"
 
 
-def test_airflow_lists_it_without_a_warning() -> None:
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("get airflow-provider-milvus-rest --full", "milvus_rest_upsert_task"),
+        ("hooks", "airflow_provider_milvus_rest.hooks.milvus_rest.MilvusRestHook"),
+        ("widgets", "extra__milvus_rest__read_timeout"),
+    ],
+)
+def test_airflow_lists_it_without_a_warning(command: str, expected: str) -> None:
     airflow = [sys.executable, "-W", "always", "-m", "airflow", "providers"]
-    for command, expected in {
-        "get airflow-provider-milvus-rest --full": "milvus_rest_upsert_task",
-        "hooks": "airflow_provider_milvus_rest.hooks.milvus_rest.MilvusRestHook",
-        "widgets": "extra__milvus_rest__read_timeout",
-    }.items():
-        done = subprocess.run([*airflow, *command.split(), "--output", "json"], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert expected in done.stdout
-        assert "milvus" not in done.stderr
+    done = subprocess.run([*airflow, *command.split(), "--output", "json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout
+    assert "milvus" not in done.stderr
 
 
 def test_nothing_deprecated_is_used() -> None:

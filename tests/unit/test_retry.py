@@ -325,9 +325,8 @@ def test_stop_ends_the_waiting() -> None:
     assert [type(error) for error in raised] == [e.StoppedError] * 3
 
 
-def test_a_limited_server_sees_fewer_requests(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limited_server_sees_fewer_requests(server: ScriptedServer, server_connection: None) -> None:
     """One that takes 20 requests a second, and refuses the others with code 8."""
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", f'{{"conn_type": "milvus_rest", "host": "{server.url}"}}')
     taken: list[float] = []
 
     def limited(request: Request) -> Reply:
@@ -362,7 +361,7 @@ def test_lanes_speed_up_again(clock: Any) -> None:
     [
         ("3", 3),
         ("0", 0),
-        (formatdate(time.time() + 100_000, usegmt=True), 100_000),
+        pytest.param(formatdate(time.time() + 100_000, usegmt=True), 100_000, id="a date"),
         ("soon", None),
         ("-5", None),
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
@@ -378,8 +377,7 @@ def test_retry_after(server: ScriptedServer, header: str | None, seconds: float 
 
 
 @pytest.mark.parametrize("budget", [-1, float("nan"), float("inf"), "2m", True, None, timedelta(seconds=-5)])
-def test_budgets_that_are_none(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, budget: Any) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", f'{{"conn_type": "milvus_rest", "host": "{server.url}"}}')
+def test_budgets_that_are_none(server_connection: None, budget: Any) -> None:
     with pytest.raises(e.InputError, match="retry_budget must be a timedelta or a number of seconds"):
         MilvusRestHook().ingest("docs", [], retry_budget=budget)
 

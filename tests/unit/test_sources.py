@@ -36,6 +36,7 @@ from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.rows.source import Columns
+from tests.entities import entity
 from tests.servers import UPSERT, Reply, ScriptedServer
 from tests.unit.test_hostile import ingest
 
@@ -232,20 +233,6 @@ def test_extension_values_in_fields(kind: str, column: Any, expected: str) -> No
 
 
 # -- what can be read only once -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
-
-    def make(**arguments: Any) -> MilvusRestUpsertOperator:
-        return MilvusRestUpsertOperator(task_id="upsert", **{"collection_name": "docs", "retry_budget": 0} | arguments)
-
-    return make
-
-
-def entity(key: int) -> dict[str, Any]:
-    return {"id": key, "vector": [0.5] * 4, "text": "x"}
 
 
 def write(folder: Path) -> None:

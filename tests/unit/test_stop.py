@@ -20,13 +20,11 @@ from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest.checkpoint import KEY
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 from airflow_provider_milvus_rest.rows.readers import FileRows
+from tests.entities import entity
+from tests.runs import State
 from tests.servers import DESCRIBE, UPSERT, Reply, Request, ScriptedServer, accept, described
 
 OUTPUTS = ("read_count", "upsert_count", "duplicate_count", "rejected_count", "unconfirmed_count")
-
-
-def entity(key: int) -> dict[str, Any]:
-    return {"id": key, "vector": [0.5] * 4, "text": "x"}
 
 
 class Instance:
@@ -45,20 +43,8 @@ class Instance:
         self.pushed_at = time.monotonic()
 
 
-class Store(dict[str, Any]):
-    """Airflow 3.3's task_state_store."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = json.loads(json.dumps(value))
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
 @pytest.fixture
-def upsert(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., MilvusRestUpsertOperator]:
-    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
-
+def upsert(server_connection: None) -> Callable[..., MilvusRestUpsertOperator]:
     def make(**arguments: Any) -> MilvusRestUpsertOperator:
         defaults = {"collection_name": "docs", "batch_size": 2, "retries": 3}
         return MilvusRestUpsertOperator(task_id="upsert", **defaults | arguments)
@@ -82,7 +68,7 @@ def test_a_signal_ends_it_and_the_outputs_are_there(
     release = threading.Event()
     stalling = Reply({"code": 200}, before=lambda: release.wait(30))
     server.script(UPSERT, accept, accept, stalling)
-    operator, ti, store = upsert(entities=[entity(key) for key in range(1000)]), Instance(), Store()
+    operator, ti, store = upsert(entities=[entity(key) for key in range(1000)]), Instance(), State()
     sent = 0.0
 
     def handler(*_: Any) -> None:
@@ -284,13 +270,13 @@ def sent_keys(server: ScriptedServer) -> list[int]:
 @pytest.fixture
 def fail_then(
     server: ScriptedServer, upsert: Callable[..., MilvusRestUpsertOperator]
-) -> Callable[..., tuple[dict[str, Any], list[int], Store]]:
+) -> Callable[..., tuple[dict[str, Any], list[int], State]]:
     """Run with a server that fails after three requests of two rows, then again with others; the second's outputs."""
 
     def run(
         first: dict[str, Any], second: dict[str, Any], *instances: Instance
-    ) -> tuple[dict[str, Any], list[int], Store]:
-        store = Store()
+    ) -> tuple[dict[str, Any], list[int], State]:
+        store = State()
         contexts = [
             {"task_state_store": store, "ti": ti, "dag_run": ti.dag_run}
             for ti in instances or (Instance(), Instance(2))
@@ -306,7 +292,7 @@ def fail_then(
     return run
 
 
-Runner = Callable[..., tuple[dict[str, Any], list[int], Store]]
+Runner = Callable[..., tuple[dict[str, Any], list[int], State]]
 
 
 def counts(outputs: dict[str, Any]) -> list[int]:
@@ -433,7 +419,7 @@ def test_a_storage_that_fails_while_files_are_compared_is_no_failure(
 
     (tmp_path / "a.jsonl").write_text(json.dumps(entity(1)))
     monkeypatch.setattr(FileRows, "fingerprint", fail)
-    outputs = upsert(files=str(tmp_path)).execute({"task_state_store": Store(), "ti": Instance()})
+    outputs = upsert(files=str(tmp_path)).execute({"task_state_store": State(), "ti": Instance()})
     assert outputs["upsert_count"] == 1
 
 
@@ -451,7 +437,7 @@ def test_why_a_retry_would_start_over(
     reason: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = Store()
+    store = State()
     with suppress(e.RowsRejectedError):
         upsert(**{"entities": [entity(1)]} | arguments).execute({"task_state_store": store, "ti": Instance()})
     assert f"A retry would start over: {reason}" in "".join(capsys.readouterr())
@@ -475,9 +461,9 @@ def test_a_store_that_does_not_work_is_no_failure(
     def fail(*_: Any) -> None:
         raise RuntimeError("no database")
 
-    monkeypatch.setattr(Store, broken, fail)
+    monkeypatch.setattr(State, broken, fail)
     outputs = upsert(entities=[entity(key) for key in range(5)]).execute(
-        {"task_state_store": Store(), "ti": Instance()}
+        {"task_state_store": State(), "ti": Instance()}
     )
     assert outputs["upsert_count"] == 5
     assert "The task's state store does not work, so a retry may start over: no database" in "".join(
@@ -518,7 +504,7 @@ def test_60_refused_rows_and_2940_others(
     first = 500 if resumed else 0
     arguments = {"entities": [entity(key) for key in range(3000)], "batch_size": 100, "concurrency": concurrency}
     arguments |= {"on_reject": "skip", "rejects_path": str(tmp_path)}
-    store, ti = Store(), Instance(try_number=2)
+    store, ti = State(), Instance(try_number=2)
 
     def bad(key: int) -> bool:
         return first <= key < first + 60
