@@ -17,6 +17,7 @@ python = $(or $(shell for python in python$(1) \
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
+SHELL := bash
 # Else `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
@@ -73,9 +74,14 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 .venv-3.13/installed: requirements/airflow-3.3.txt pyproject.toml
 	$(call environment,$(PYTHON_NEWEST))
 
+# Of pip's thousand lines, one for every 25 packages.
+PROGRESS := awk '/^Collecting/ && ++n % 25 == 0 {print "  found " n " packages"; fflush()} \
+	/^Installing/ {print "  installing them"; fflush()}'
+
 define environment
+	@echo "Installing Airflow and the packages of $< into $(@D): about two minutes …"
 	$(1) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --requirement $<
+	set -o pipefail; $(@D)/bin/python -m pip install --progress-bar off --requirement $< | $(PROGRESS)
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 endef
