@@ -8,8 +8,6 @@ see only the retryable ones.
 No message contains a password, a token or a whole vector; what a server sent is cut to 300 characters.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from airflow_provider_milvus_rest.text import shown
@@ -89,6 +87,10 @@ class SourceNotFoundError(InputError, retryable=True):
 
 class RowsRejectedError(MilvusRestError):
     """More rows are rejected than allowed. The message names the first ones."""
+
+
+class RowsDifferError(MilvusRestError):
+    """Rows are stored otherwise than they are in the source, or not at all. The message names the first ones."""
 
 
 class SourceUnavailableError(InputError, retryable=True):

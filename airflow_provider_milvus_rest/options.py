@@ -37,6 +37,9 @@ class Options:
     field_map: shape.FieldMap | None = None
     key_from: Sequence[str] | None = None
     convert: Convert | None = None
+    check_only: bool = False
+    verify_sample: int = 0
+    on_difference: str = "fail"
 
     def __post_init__(self) -> None:
         _check_int("batch_size", self.batch_size, 1)
@@ -53,6 +56,11 @@ class Options:
             raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
         if self.max_rejects is not None:
             _check_int("max_rejects", self.max_rejects, 0)
+        _check_int("verify_sample", self.verify_sample, 0)
+        if self.on_difference not in ("fail", "report"):
+            raise InputError(f"on_difference must be 'fail' or 'report', not {shown(self.on_difference)}")
+        if self.check_only and self.verify_sample:
+            raise InputError("check_only stores nothing that verify_sample could read back: leave one of them out")
         shape.check(self.rows_path, self.field_map, self.key_from, self.convert)
 
     @property

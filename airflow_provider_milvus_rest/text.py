@@ -1,7 +1,5 @@
 """Values and other programs' texts, shortened for a message."""
 
-from __future__ import annotations
-
 from typing import Any
 
 EXCERPT_CHARS = 300

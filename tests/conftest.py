@@ -42,10 +42,14 @@ from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress  # n
 from tests.servers import ScriptedServer  # noqa: E402
 
 # How long an example takes on a busy machine says nothing about it.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile(
+    "untimed",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.data_too_large, hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("untimed")
 
-pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin"]
+pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin", "tests.parallel"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -76,17 +80,8 @@ SERVERS: dict[str, dict[str, Any]] = {"plain": {"auth": False}, "secure": {"auth
 GIVEN = MilvusAddress.from_environment()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of one folder that need the same server go to one process; and groups, which take longest, go first.
-
-    Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about.
-    """
-    for item in items:
-        server = item.callspec.params.get("milvus") if hasattr(item, "callspec") else None
-        if server and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name} {server}"))
-    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("xdist_group", "heavy")])
+    """Against a server that MILVUS_REST_TEST_URI names, leave out what it can say nothing about."""
     if GIVEN is None:
         return
     own = [item for item in items if item.get_closest_marker("own_server")]

@@ -40,6 +40,7 @@ def ingest(
     options = Options(on_reject="fail" if rejects is None else "skip", rejects=rejects, **limits)
     try:
         retry = retry or Retry(0, options.concurrency)
+        progress = progress or Progress(report, lambda: None, lambda _: None)
         Ingest(client, schema, options, report, retry, progress, checkpoint).run(source)
     finally:
         report.check()

@@ -1,7 +1,5 @@
 """``@task.milvus_rest_upsert``: a function whose entities go to Milvus, and not through XCom."""
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -59,7 +57,7 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
             **kwargs,
         )
 
-    def _rows(self, context: Context) -> Any:
+    def _rows(self, context: "Context") -> Any:
         """What the function returns. It is called here, so that the outputs are pushed also if it fails."""
         keywords = _keywords(self.python_callable, len(self.op_args), context, self.op_kwargs)
         self.entities = self.python_callable(*self.op_args, **keywords)
@@ -69,7 +67,7 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
 
 
 def _keywords(
-    function: Callable[..., Any], positional: int, context: Context, given: Mapping[str, Any]
+    function: Callable[..., Any], positional: int, context: "Context", given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a function takes of the context and of the arguments given by name, beside so many by position."""
     parameters = list(inspect.signature(function).parameters.values())
@@ -83,7 +81,7 @@ def _keywords(
         return {name: value for name, value in {**context, **given}.items() if name not in taken}
 
 
-def milvus_rest_upsert_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+def milvus_rest_upsert_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> "TaskDecorator":
     """Make a task of a function that returns or yields entities; its outputs are the counts.
 
     :param python_callable: the function, where the decorator is used without arguments.

@@ -1,8 +1,6 @@
 """Encoded rows gathered into one request."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_milvus_rest.rows.schema import Key
@@ -20,9 +18,10 @@ class Pending:
     position: str
     index: int = 0
     given: Any = None
-    earlier: Pending | None = None
+    earlier: "Pending | None" = None
 
 
+@dataclass
 class Batch:
     """Rows by primary key, up to ``max_rows`` and ``max_bytes`` of encoded text.
 
@@ -30,14 +29,15 @@ class Batch:
     versions refuse the request.
     """
 
-    def __init__(self, max_rows: int, max_bytes: int) -> None:
-        self._max_rows, self._max_bytes = max_rows, max_bytes
-        self._held = self._bytes = 0  # rows that were replaced are kept, so they count too
-        self.rows: dict[Key, Pending] = {}
+    max_rows: int
+    max_bytes: int
+    rows: dict[Key, Pending] = field(default_factory=dict)
+    _held: int = 0  # rows that were replaced are kept, so they count too
+    _bytes: int = 0
 
     def has_room(self, row: Pending) -> bool:
         """Whether one more row fits. An empty batch has room for any: a larger row is sent in its own request."""
-        return not self._held or (self._held < self._max_rows and self._bytes + len(row.text) + 1 <= self._max_bytes)
+        return not self._held or (self._held < self.max_rows and self._bytes + len(row.text) + 1 <= self.max_bytes)
 
     def add(self, row: Pending) -> bool:
         """Add a row; True if it replaces an earlier row with its key."""
@@ -51,7 +51,3 @@ class Batch:
         """The rows, in order; the batch is empty then."""
         rows, self.rows, self._held, self._bytes = self.rows, {}, 0, 0
         return rows
-
-    def limit(self, max_bytes: int) -> None:
-        """Allow no larger requests from now on."""
-        self._max_bytes = min(self._max_bytes, max_bytes)

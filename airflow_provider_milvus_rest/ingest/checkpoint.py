@@ -6,8 +6,6 @@ skipped is the beginning of the source up to the first row that was not acknowle
 dropped for a later row of their request that is. A rejected row ends it too, so that each try's rejects file is whole.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,16 +20,15 @@ from airflow_provider_milvus_rest.text import excerpt
 KEY = "airflow_provider_milvus_rest"
 _SECONDS = 1.0
 _SAMPLE, _MAX_KEY_CHARS = 16, 1000  # stored keys that are kept, so that the next try can look them up
-_STALE_SECONDS = 10.0
+STALE_SECONDS = 10.0
 """How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
 LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
 """For one request, and for all: a restarted Milvus takes writes before it can read (code 101, or no answer)."""
+_LookUp = Callable[[list[Key]], set[Key]]
 
 
 class Progressed(BaseModel):
-    """The first rows of the source, which need not be sent again, the duplicates among them, some of their keys, and
-    the fingerprint of all that decides what is stored.
-    """
+    """How many rows of the source need not be sent again, the duplicates among them, and some of their keys."""
 
     fingerprint: str
     read_count: NonNegativeInt
@@ -49,58 +46,49 @@ class Checkpoint:
     def __init__(self, store: Any, source: str, log: Callable[[str], None]) -> None:
         self._store, self._fingerprint, self._log = store, source, log
         self._last = time.monotonic()
-        self._marks: dict[
-            int, tuple[int, int, list[Key]]
-        ] = {}  # where a try could resume once a batch and all before it are stored
+        self._marks: list[Progressed] = []  # of batches that are not stored, or after one that is not
         self._stored: set[int] = set()
-        self._next = 0  # the first batch that is not stored
         self._saved = self._reached = Progressed(fingerprint="", read_count=0, duplicate_count=0, keys=[])
 
     def bind(self, *settings: Any) -> None:
         """Add all else that decides what is stored."""
         self._fingerprint = fingerprint(self._fingerprint, *settings)
 
-    def resume(self, look_up: Callable[[list[Key]], set[Key]], sleep: Callable[[float], None]) -> Progressed | None:
+    def resume(self, look_up: _LookUp, sleep: Callable[[float], None]) -> Progressed | None:
         """Where an earlier try of the same work ended. ``look_up`` says which of some keys the collection holds."""
         found = self._call("get", KEY)
         if found is None:
             return None
-        why: str | None = (
-            "the input, the collection or the settings have changed since the earlier try, or it was cleared"
-        )
         try:
             progressed = Progressed.model_validate(found)
-            if progressed.fingerprint == self._fingerprint:
-                why = _why_not(progressed.keys, look_up, sleep)
+            why = self._why_not(progressed, look_up, sleep)
         except ValidationError:
             why = "what the earlier try has saved cannot be read"
         if why:
             self._log(f"Starting over: {why.rstrip('.')}.")
             return None
-        count = len(progressed.keys)
-        self._log(
-            f"Resuming after {progressed.read_count:,} rows stored by an earlier try ({count} of them looked up)."
-        )
+        rows, count = progressed.read_count, len(progressed.keys)
+        self._log(f"Resuming after {rows:,} rows stored by an earlier try ({count} of them looked up).")
         self._saved = self._reached = progressed
         return progressed
 
-    def mark(self, batch: int, read_count: int, duplicate_count: int, keys: list[Key]) -> None:
-        """Where a try could resume, once this batch and all before it are stored; batches are numbered from 0."""
-        self._marks[batch] = read_count, duplicate_count, list(filter(_can_be_looked_up, keys[:1] + keys[-1:]))
+    def mark(self, read_count: int, duplicate_count: int, keys: list[Key]) -> Progressed:
+        """Where a try could resume, once all rows so far are stored; ``keys`` are of the batch that ends there."""
+        keys = [key for key in keys[:1] + keys[-1:] if _can_be_looked_up(key)]
+        counts = {"read_count": read_count, "duplicate_count": duplicate_count}
+        self._marks.append(Progressed(fingerprint=self._fingerprint, keys=keys, **counts))
+        return self._marks[-1]
 
-    def stored(self, batch: int) -> None:
-        """Every row of a batch is; save how far that goes without a gap, if it is time."""
-        self._stored.add(batch)
-        while self._next in self._stored:
-            self._stored.remove(self._next)
-            if mark := self._marks.pop(self._next, None):
-                rows, duplicates, new = mark
-                keys = [*dict.fromkeys(self._reached.keys + new)]
-                if len(keys) > _SAMPLE:
-                    del keys[1:-1:2]  # the first and the last stay
-                counts = {"read_count": rows, "duplicate_count": duplicates}
-                self._reached = Progressed(fingerprint=self._fingerprint, keys=keys, **counts)
-            self._next += 1
+    def stored(self, mark: Progressed) -> None:
+        """Every row of this mark's batch is; save how far that goes without a gap, if it is time."""
+        self._stored.add(mark.read_count)
+        while self._marks and self._marks[0].read_count in self._stored:
+            reached = self._marks.pop(0)
+            self._stored.remove(reached.read_count)
+            reached.keys = [*dict.fromkeys(self._reached.keys + reached.keys)]
+            if len(reached.keys) > _SAMPLE:
+                del reached.keys[1:-1:2]  # the first and the last stay
+            self._reached = reached
         if time.monotonic() - self._last >= _SECONDS:
             self.save()
 
@@ -114,35 +102,34 @@ class Checkpoint:
         """Forget it: the run has ended well."""
         self._call("delete", KEY)
 
+    def _why_not(self, found: Progressed, look_up: _LookUp, sleep: Callable[[float], None]) -> str | None:
+        """Why rows cannot be skipped; None if they are there."""
+        if found.fingerprint != self._fingerprint:
+            return "the input, the collection or the settings have changed since the earlier try, or it was cleared"
+        keys, begin = found.keys, time.monotonic()
+        while keys:
+            try:
+                missing = len(set(keys) - look_up(keys))
+                if not missing:
+                    return None
+                why = f"{missing} of {len(keys)} rows stored by the earlier try are not there any more"
+                seconds = STALE_SECONDS
+            except StoppedError:
+                raise
+            except MilvusRestError as error:
+                why = f"rows stored by the earlier try cannot be looked up: {error}"
+                seconds = _LOADING_SECONDS if error.retryable or error.code == 101 else 0
+            if time.monotonic() - begin > seconds:
+                return why
+            sleep(1)
+        return "none of the rows stored by the earlier try can be looked up"
+
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self._store, method)(*arguments)
         except Exception as error:
             self._log(f"The task's state store does not work, so a retry may start over: {excerpt(str(error))}")
             return None
-
-
-def _why_not(keys: list[Key], look_up: Callable[[list[Key]], set[Key]], sleep: Callable[[float], None]) -> str | None:
-    """Why rows cannot be skipped; None if they are there."""
-    begin = time.monotonic()
-    while keys:
-        try:
-            missing = len(set(keys) - look_up(keys))
-            why, seconds = (
-                f"{missing} of {len(keys)} rows stored by the earlier try are not there any more",
-                _STALE_SECONDS,
-            )
-            if not missing:
-                return None
-        except MilvusRestError as error:
-            if isinstance(error, StoppedError):
-                raise
-            why, seconds = f"rows stored by the earlier try cannot be looked up: {error}", _LOADING_SECONDS
-            seconds *= error.retryable or error.code == 101
-        if time.monotonic() - begin > seconds:
-            return why
-        sleep(1)
-    return "none of the rows stored by the earlier try can be looked up"
 
 
 def _can_be_looked_up(key: Key) -> bool:

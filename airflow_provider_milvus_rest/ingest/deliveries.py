@@ -5,11 +5,9 @@ once it has accepted a row of the run. Until then the run is in *doubt*, since t
 batches are kept, and some of their rows sent alone, until one is accepted, or so many were refused that none will be.
 """
 
-from __future__ import annotations
-
 import time
-from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_provider_milvus_rest.exceptions import DataRefusedError, RequestTooLargeError
 from airflow_provider_milvus_rest.ingest.batches import Pending
@@ -17,8 +15,7 @@ from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Part, Sent
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rows.schema import Key
 
-_MAX_TRIES = 50
-"""Refused requests, with no row accepted, after which none will be."""
+_MAX_TRIES = 50  # refused requests, with no row accepted, after which none will be
 _MAX_KEPT = 1000  # batches that are kept in doubt; there are as many only if they are small
 _MAX_HOLD_SECONDS = 60.0
 
@@ -27,7 +24,7 @@ _MAX_HOLD_SECONDS = 60.0
 class _Delivery:
     """A batch on its way, its bytes, and how many of its rows are ``left``: neither acknowledged nor rejected."""
 
-    number: int
+    mark: Any
     rows: dict[Key, Pending]
     left: int
     size: int
@@ -37,15 +34,16 @@ class _Delivery:
 
 @dataclass
 class Event:
-    """A request was sent, or rows were acknowledged or refused; the ``earlier`` one of a refused row is sent instead.
+    """Rows were acknowledged, or refused; the ``earlier`` one of a refused row is sent instead.
 
-    ``stored`` is the number of a batch of which all rows are; ``too_large`` counts bytes; ``error`` ends the run.
+    ``found`` is what sending the acknowledged ones returned; ``stored`` is the mark of a batch of which all rows are;
+    ``too_large`` counts bytes; ``error`` ends the run.
     """
 
-    sent: Sent | None = None
     acknowledged: list[Pending] = field(default_factory=list)
+    found: Any = None
     refused: list[tuple[Pending, DataRefusedError]] = field(default_factory=list)
-    stored: int | None = None
+    stored: Any = None
     too_large: int | None = None
     error: BaseException | None = None
 
@@ -62,7 +60,7 @@ class Deliveries:
         self._max_bytes = options.concurrency * options.max_request_bytes
         self._hold_seconds = min(read_timeout, _MAX_HOLD_SECONDS)
         self._open: list[_Delivery] = []
-        self._waiting: deque[Part] = deque()
+        self._waiting: list[Part] = []
         self._held: list[tuple[float, frozenset[Key]]] = []
         self.accepted = False  # whether Milvus has accepted a row
         self._tries, self._error = 0, DataRefusedError("")
@@ -83,43 +81,50 @@ class Deliveries:
 
     def has_room(self, rows: dict[Key, Pending]) -> bool:
         """Whether a batch may come now: sent beside one that has one of its keys, either of the two could win."""
-        limit = _MAX_KEPT if self.in_doubt() else self._count
+        limit = self._count
+        if self.in_doubt():
+            limit, rows_kept = _MAX_KEPT, len(self._refused) + sum(len(part.rows) for part in self._undecided)
+            if self.busy() or (self._undecided and self._tries < 2 * rows_kept.bit_length()):
+                return False  # more rows of those that are kept are tried first
         if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._max_bytes:
             return False
         self._held = [(until, held) for until, held in self._held if until > time.monotonic()]
         taken = (*(delivery.rows for delivery in self._open), *(held for _, held in self._held))
         return all(rows.keys().isdisjoint(keys) for keys in taken)
 
-    def submit(self, number: int, rows: dict[Key, Pending]) -> None:
-        """Send a batch; there must be room."""
-        delivery = _Delivery(number, rows, len(rows), sum(len(row.text) for row in rows.values()))
+    def submit(self, mark: Any, rows: dict[Key, Pending]) -> None:
+        """Send a batch; there must be room. ``mark`` comes back when all of its rows are stored."""
+        delivery = _Delivery(mark, rows, len(rows), sum(len(row.text) for row in rows.values()))
         self._open.append(delivery)
         (self._undecided if self.in_doubt() else self._waiting).append(Part(delivery, list(rows.values())))
         self._start()
 
-    def next(self, timeout: float) -> Event:
-        """Wait for what happens next, and send what follows; queue.Empty if nothing does within ``timeout`` seconds."""
+    def next(self, timeout: float) -> Sent | Event:
+        """Wait for what happens next, and send what follows; queue.Empty if nothing does within ``timeout`` seconds.
+
+        In doubt, and with nothing on its way, a row is tried; if enough were, this is the end of the doubt.
+        """
+        if self.in_doubt() and not self.busy():
+            if not self._undecided or self._tries >= _MAX_TRIES:
+                return self._give_up()
+            self._try_one()
         item = self._lanes.next(timeout)
         if isinstance(item, Sent):
-            return Event(sent=item)
+            return item
         event = self._decide(item)
         self._start()
         return event
 
-    def try_one(self, last: bool) -> bool:
-        """In doubt, send one of the newest untried rows alone; False if enough were, for now or for the ``last``."""
-        rows = len(self._refused) + sum(len(part.rows) for part in self._undecided)
-        if not self._undecided or self._tries >= (_MAX_TRIES if last else 2 * rows.bit_length()):
-            return False
+    def _try_one(self) -> None:
+        """In doubt, send one of the newest untried rows alone."""
         part = max(reversed(self._undecided), key=lambda part: len(part.rows))
         self._undecided.remove(part)
         middle = len(part.rows) // 2
         self._undecided += [Part(part.delivery, r) for r in (part.rows[:middle], part.rows[middle + 1 :]) if r]
         self._waiting.append(Part(part.delivery, [part.rows[middle]]))
         self._start()
-        return True
 
-    def give_up(self) -> Event:
+    def _give_up(self) -> Event:
         """In doubt: a lone row is at fault; several are not."""
         count, error = len(self._refused), self._error
         if count == 1 and not self._undecided:
@@ -134,43 +139,38 @@ class Deliveries:
 
     def _start(self) -> None:
         while self._waiting and self._lanes.sending < self._count:
-            self._lanes.submit(self._waiting.popleft())
+            self._lanes.submit(self._waiting.pop(0))
 
     def _decide(self, outcome: Outcome) -> Event:
-        part, error, timed_out = outcome
+        part, error, timed_out, found = outcome
         delivery, rows = part.delivery, part.rows
         delivery.timed_out = timed_out or delivery.timed_out
         if error is None:
             self.accepted = True
-            self._waiting, self._undecided = deque([*self._waiting, *self._undecided]), []
+            self._waiting, self._undecided = self._waiting + self._undecided, []
             self._halve(delivery, part.rest)
-            return Event(acknowledged=rows, refused=self._reject(), stored=self._settle(delivery, len(rows)))
+            return Event(rows, found, refused=self._reject(), stored=self._settle(delivery, len(rows)))
         if not isinstance(error, DataRefusedError):
             return Event(error=error)
         self._tries, self._error = self._tries + 1, error
-        self._waiting.extendleft([Part(delivery, part.rest)] if part.rest else [])
+        if part.rest:
+            self._waiting.insert(0, Part(delivery, part.rest))
         if len(rows) == 1:
-            return self._refuse(part, error)
+            self._refused.append((part, error))
+            if earlier := rows[0].earlier:  # of the same key, which stands now
+                (self._waiting if self.accepted else self._undecided).insert(0, Part(delivery, [earlier]))
+            return Event(refused=self._reject() if self.accepted else [])
         if self.accepted:
             self._halve(delivery, rows)
         else:
             self._undecided.append(part)
-        too_large = isinstance(error, RequestTooLargeError)
-        return Event(too_large=sum(len(row.text) + 1 for row in rows) if too_large else None)
+        return Event(too_large=part.size if isinstance(error, RequestTooLargeError) else None)
 
     def _halve(self, delivery: _Delivery, rows: list[Pending]) -> None:
         """Send half of the rows, which are at fault; if that is accepted, the fault is in the other half."""
         middle = len(rows) // 2
         if rows:
-            self._waiting.appendleft(Part(delivery, rows[:middle] or rows, rows[middle:] if middle else []))
-
-    def _refuse(self, part: Part, error: DataRefusedError) -> Event:
-        """A row that was sent alone; if it replaced an earlier one of its key, that one stands."""
-        self._refused.append((part, error))
-        earlier = part.rows[0].earlier
-        if earlier:
-            (self._waiting if self.accepted else self._undecided).insert(0, Part(part.delivery, [earlier]))
-        return Event(refused=self._reject() if self.accepted else [])
+            self._waiting.insert(0, Part(delivery, rows[:middle] or rows, rows[middle:] if middle else []))
 
     def _reject(self) -> list[tuple[Pending, DataRefusedError]]:
         refused, self._refused = self._refused, []
@@ -179,12 +179,12 @@ class Deliveries:
             self._settle(part.delivery, 0 if part.rows[0].earlier else 1)
         return [(part.rows[0], error) for part, error in refused]
 
-    def _settle(self, delivery: _Delivery, count: int) -> int | None:
-        """So many rows are done with; the batch's number if that was all of them, and all are stored."""
+    def _settle(self, delivery: _Delivery, count: int) -> Any:
+        """So many rows are done with; the batch's mark if that was all of them, and all are stored."""
         delivery.left -= count
         if delivery.left:
             return None
         self._open.remove(delivery)
         if delivery.timed_out is not None:
             self._held.append((delivery.timed_out + self._hold_seconds, frozenset(delivery.rows)))
-        return None if delivery.rejected else delivery.number
+        return None if delivery.rejected else delivery.mark

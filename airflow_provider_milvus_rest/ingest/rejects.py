@@ -1,7 +1,5 @@
 """Rows that are not stored, each named with the reason."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -20,14 +18,15 @@ class Rejects:
 
     :param file: a ``pathlib.Path`` or ``ObjectStoragePath``, or None: then the first rejected row fails the run.
     :param max_rejects: more than that many fail the run; None for no limit.
+    :param name: the parameter that says where the file is.
     """
 
-    def __init__(self, file: Any = None, max_rejects: int | None = None) -> None:
-        self._file = file
-        self._limit = 0 if file is None else max_rejects
+    def __init__(self, file: Any = None, max_rejects: int | None = None, name: str = "rejects_path") -> None:
+        self._file, self._name = file, name
+        self.limit = 0 if file is None else max_rejects
         self._stream: IO[bytes] | None = None
         self._broken = False
-        self._first: list[RowError] = []
+        self.first: list[RowError] = []
         self.count = 0
 
     @property
@@ -38,24 +37,23 @@ class Rejects:
     @property
     def failed(self) -> bool:
         """Whether there are more than may be."""
-        return self._limit is not None and self.count > self._limit
+        return self.limit is not None and self.count > self.limit
 
     def enough(self) -> bool:
         """Whether there are more than may be, and as many as an error names."""
-        return self._limit is not None and self.count >= max(self._limit + 1, NAMED)
+        return self.limit is not None and self.count >= max(self.limit + 1, NAMED)
 
     def add(self, entity: Any, error: RowError, octets: Collection[str] = ()) -> None:
         """Take note of a row; ``octets`` are the names of fields that take base64 for bytes."""
         self.count += 1
-        if len(self._first) < NAMED:
-            self._first.append(error)
+        if len(self.first) < NAMED:
+            self.first.append(error)
         if self._file is None or self._broken:
             return
-        if self._stream is None:
-            with self._writing():
+        with self._writing():
+            if self._stream is None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = self._file.open("wb")
-        with self._writing():
             self._stream.write(line_of(entity, error, octets))
 
     def close(self) -> None:
@@ -72,13 +70,14 @@ class Rejects:
             self._broken = True
             cls = InputError if isinstance(error, _LASTING) else SourceUnavailableError
             where = without_connection(str(self._file))
-            raise cls(f"rejects_path: {where} cannot be written: {said_of(self._file, error)}") from None
+            raise cls(f"{self._name}: {where} cannot be written: {said_of(self._file, error)}") from None
 
     def error(self, read_count: int) -> RowsRejectedError:
         """The error that names the first rejected rows and the totals."""
-        allowed = f", of at most {self._limit}" if self._limit else ""
-        more = f"\n… and {self.count - len(self._first)} more" if self.count > len(self._first) else ""
+        rows = f"{self.count} of {read_count} row{'s' * (read_count != 1)} read so far"
+        rejected = f"{'is' if self.count == 1 else 'are'} rejected"
+        allowed = "" if self._file is None else f" (max_rejects={self.limit})"
         where = f" They are in {self.path}." if self.path else ""
-        listed = "".join(f"\n{error}" for error in self._first)
-        message = f"{self.count} of the {read_count} rows read so far are rejected{allowed}.{where}{listed}{more}"
-        return RowsRejectedError(message)
+        more = f"\n… and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
+        listed = "".join(f"\n{error}" for error in self.first)
+        return RowsRejectedError(f"{rows} {rejected}{allowed}.{where}{listed}{more}")

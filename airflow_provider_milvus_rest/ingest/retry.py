@@ -1,7 +1,5 @@
 """When a request is sent again, and how many may be on their way while the server is in trouble."""
 
-from __future__ import annotations
-
 import random
 import threading
 import time
@@ -19,8 +17,7 @@ _CREDENTIALS = (e.NotAuthenticatedError, e.ForbiddenError)
 """Milvus also answers so when its coordinator is away (``proxy/util.go:passwordVerify``, 2.3 to 3.0)."""
 _OWN_FAULT = (e.ServerError, *_CREDENTIALS)  # what may be the request's rather than the server's (code 65535)
 _MAX_PAUSE = 15.0
-TICK = 0.1
-"""Seconds after which a wait looks whether the run was stopped."""
+TICK = 0.1  # seconds after which a wait looks whether the run was stopped
 
 
 @dataclass
@@ -31,10 +28,10 @@ class _Tries:
     since: float = 0.0
     own_fault_since: float | None = None
 
-    def pause(self, error: e.MilvusRestError, budget: float) -> float | None:
-        """Seconds until the next attempt; None to give up. The last attempt is made when the budget ends."""
+    def pause(self, error: e.MilvusRestError, budget: float) -> float:
+        """Seconds until the next attempt, the last of which is made when the budget ends; then the error is raised."""
         now = time.monotonic()
-        self.since = self.since if self.failed else now
+        self.since = self.since or now
         self.failed += 1
         left = self.since + budget - now
         if isinstance(error, _OWN_FAULT):
@@ -44,7 +41,9 @@ class _Tries:
             self.own_fault_since = None
         asked = error.retry_after or 0.0
         if left <= 0 or asked > left:
-            return None
+            if self.failed > 1:
+                error.args = (f"{error.args[0]} Tried {self.failed} times in {now - self.since:.0f} s.",)
+            raise error
         longest = min(_MAX_PAUSE, 0.25 * 2.0 ** min(self.failed - 1, 9))
         return max(asked, min(left, longest * random.uniform(0.5, 1)))  # noqa: S311
 
@@ -87,11 +86,6 @@ class Retry:
             finally:
                 self._leave(error)
             pause = tries.pause(error, self._budget if self._answered else min(self._budget, _SHORT_SECONDS))
-            if pause is None:
-                if tries.failed > 1:
-                    seconds = time.monotonic() - tries.since
-                    error.args = (f"{error.args[0]} Tried {tries.failed} times in {seconds:.0f} s.",)
-                raise error
             if error.retry_after:
                 with self._changed:  # all lanes keep to it
                     self._not_before = max(self._not_before, time.monotonic() + pause)
@@ -117,6 +111,11 @@ class Retry:
                 raise e.ConnectError(f"Milvus did not answer within {seconds:g} s.")
         return future.result()
 
+    def check(self) -> None:
+        """Raise StoppedError if no request may begin any more."""
+        if self.stopped:
+            raise e.StoppedError("The run was stopped before everything was sent.")
+
     def sleep(self, seconds: float) -> None:
         """Wait; StoppedError if the run was stopped."""
         end = time.monotonic() + seconds
@@ -127,13 +126,11 @@ class Retry:
     def _enter(self) -> None:
         """Wait until a request may begin."""
         with self._changed:
-            while True:
-                self.check()
-                early = self._not_before - time.monotonic()
-                if early <= 0 and self._sending < max(1, int(self._allowed)):
-                    self._sending += 1
-                    return
+            self.check()
+            while (early := self._not_before - time.monotonic()) > 0 or self._sending >= int(self._allowed):
                 self._changed.wait(min(early, TICK) if early > 0 else TICK)
+                self.check()
+            self._sending += 1
 
     def _leave(self, error: e.MilvusRestError | None) -> None:
         with self._changed:
@@ -144,8 +141,3 @@ class Retry:
             elif not isinstance(error, _OWN_FAULT):
                 self._allowed = max(1.0, self._allowed / 2)
             self._changed.notify_all()
-
-    def check(self) -> None:
-        """Raise StoppedError if no request may begin any more."""
-        if self.stopped:
-            raise e.StoppedError("The run was stopped before everything was sent.")

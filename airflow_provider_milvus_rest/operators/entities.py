@@ -1,7 +1,5 @@
 """The forms that entities come in: from memory, and from what other tasks return."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +38,7 @@ def references(entities: Any) -> list[Any]:
     return [item for item in items if is_reference(item)]
 
 
-def iter_entities(source: Any, context: Context) -> Iterator[Any]:
+def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
     """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
     if source is None:
         raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")

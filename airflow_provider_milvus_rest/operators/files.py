@@ -80,8 +80,11 @@ def as_paths(paths: Any) -> Any:
     return texts
 
 
-def rejects_file(folder: Any, context: "Context", task_id: str) -> Any:
-    """A file for this try of this task instance alone, since object stores cannot append to one; None for no folder."""
+def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> Any:
+    """A file for this try of this task instance alone, since object stores cannot append to one; None for no folder.
+
+    :param name: the parameter that says which folder.
+    """
     if folder is None:
         return None
     folder = str(folder)
@@ -89,7 +92,7 @@ def rejects_file(folder: Any, context: "Context", task_id: str) -> Any:
         path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
     except (ImportError, ValueError) as error:
         where = without_connection(folder)
-        raise InputError(f"rejects_path: cannot use the storage of {where}: {said_of(folder, error)}") from None
+        raise InputError(f"{name}: cannot use the storage of {where}: {said_of(folder, error)}") from None
     ti = context.get("ti")
     ids = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (task_id, uuid4().hex)
     parts = list(map(str, ids))

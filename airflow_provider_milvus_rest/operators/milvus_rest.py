@@ -1,25 +1,22 @@
-"""The operator that upserts entities from XCom or files."""
+"""The operators: upsert entities from XCom or files, and compare them with what is stored."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, XComArg
+from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider_milvus_rest.assets.milvus_rest import split_outlets
 from airflow_provider_milvus_rest.assets.openlineage import lineage
-from airflow_provider_milvus_rest.exceptions import InputError
-from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.operators import entities as forms
-from airflow_provider_milvus_rest.operators.files import as_paths, check_format, find, rejects_file
+from airflow_provider_milvus_rest.operators.base import MilvusRestRowsOperator
+from airflow_provider_milvus_rest.operators.compare import MilvusRestCompareOperator as MilvusRestCompareOperator
+from airflow_provider_milvus_rest.operators.files import as_paths
 from airflow_provider_milvus_rest.operators.files import plan_shards as plan_shards
-from airflow_provider_milvus_rest.options import DEFAULTS, Options
+from airflow_provider_milvus_rest.options import DEFAULTS
 from airflow_provider_milvus_rest.rows.convert import Convert, described
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
@@ -32,12 +29,13 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
 
-class MilvusRestUpsertOperator(BaseOperator):
+class MilvusRestUpsertOperator(MilvusRestRowsOperator):
     """Upsert entities into a Milvus collection, from memory or from files, and output the counts.
 
     The task's outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under
     its own key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``; they are pushed also when
-    the task fails. ``read_count == upsert_count + duplicate_count + rejected_count + unconfirmed_count``, always.
+    the task fails. ``read_count`` is the sum of ``upsert_count``, ``valid_count``, ``duplicate_count``,
+    ``rejected_count`` and ``unconfirmed_count``, always.
 
     If the collection's asset, ``milvus://host:port/db/collection``, is among the task's ``outlets``, its event has the
     counts as its ``extra``. OpenLineage is told of the files, the collection, and how much it took.
@@ -83,6 +81,10 @@ class MilvusRestUpsertOperator(BaseOperator):
     :param rejects_path: with ``"skip"``: a folder for a file of rejected rows of each try of a task, local or a URI,
         which may name the storage's connection (``s3://conn_id@bucket/rejects``).
         Its path is the output ``rejects_path``; fix the rows and pass it as ``files``. (templated)
+    :param check_only: read and check all rows and write the rejects file, but send nothing: what would be sent is
+        ``valid_count``.
+    :param verify_sample: so many of the rows that this run has stored, chosen at random, are read back and compared in
+        the end; one that is not as it was sent fails the task. The collection must be loaded.
     :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
     :param resume: whether Airflow's own retry of the task skips the rows that the try before it has stored, where that
         is sure (Airflow 3.3 and later).
@@ -92,18 +94,8 @@ class MilvusRestUpsertOperator(BaseOperator):
         running the task again is safe, since an upsert by key can be repeated.
     """
 
-    template_fields: Sequence[str] = (
-        "collection_name",
-        "db_name",
-        "partition_name",
-        "files",
-        "source_conn_id",
-        "rejects_path",
-        "milvus_rest_conn_id",
-    )
-    ui_color = "#c6eafb"
-    _makes_entities: ClassVar[bool] = False
-    """Whether each try has entities of its own."""
+    template_fields: Sequence[str] = (*MilvusRestRowsOperator.template_fields, "rejects_path")
+    _folder = "rejects_path"
 
     def __init__(
         self,
@@ -126,88 +118,66 @@ class MilvusRestUpsertOperator(BaseOperator):
         on_reject: Literal["fail", "skip"] = "fail",
         max_rejects: int | None = None,
         rejects_path: str | Path | None = None,
+        check_only: bool = False,
+        verify_sample: int = 0,
         return_ids: bool = False,
         resume: bool = True,
         milvus_rest_conn_id: str = MilvusRestHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("multiple_outputs", True)
-        super().__init__(**kwargs)
-        with final_errors():
-            if (entities is None) == (files is None):
-                raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
-            if (source_conn_id is not None or file_format is not None) and files is None:
-                raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format can only be used with files.")
-            check_format(file_format)
-            forms.refuse_text(entities)
-            limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_path)
-            self.options = Options(*limits, partition_name, rows_path, field_map, key_from, convert)
-        self.collection_name = collection_name
-        self.entities = entities
-        self.files = as_paths(files)
-        self.file_format = file_format
-        self.source_conn_id = source_conn_id
-        self.db_name = db_name
-        self.partition_name = partition_name
+        options = {
+            "batch_size": batch_size,
+            "max_request_bytes": max_request_bytes,
+            "concurrency": concurrency,
+            "retry_budget": retry_budget,
+            "on_reject": on_reject,
+            "max_rejects": max_rejects,
+            "rejects": rejects_path,
+            "partition_name": partition_name,
+            "rows_path": rows_path,
+            "field_map": field_map,
+            "key_from": key_from,
+            "convert": convert,
+            "check_only": check_only,
+            "verify_sample": verify_sample,
+        }
+        super().__init__(
+            collection_name=collection_name,
+            entities=entities,
+            files=files,
+            file_format=file_format,
+            source_conn_id=source_conn_id,
+            db_name=db_name,
+            milvus_rest_conn_id=milvus_rest_conn_id,
+            options=options,
+            **kwargs,
+        )
         self.rejects_path = as_paths(rejects_path)
         self.return_ids = return_ids
         self.resume = resume
-        self.milvus_rest_conn_id = milvus_rest_conn_id
-        self._killed = False
         self._lineage: tuple[str | None, list[str], IngestReport] = (None, [], IngestReport())
-        # A template field would do this by itself, and render a copy of every vector into the database.
-        for reference in forms.references(entities):
-            XComArg.apply_upstream_relationship(self, reference)
+        self._own_outlets: list[Any] = []
 
-    @cached_property
-    def hook(self) -> MilvusRestHook:
-        """The hook on the task's connection."""
-        return MilvusRestHook(self.milvus_rest_conn_id)
+    def _report(self) -> IngestReport:
+        return IngestReport(upsert_ids=[] if self.return_ids else None)
 
-    def execute(self, context: "Context") -> dict[str, Any]:
-        """Upsert everything; the outputs."""
-        report = IngestReport(upsert_ids=[] if self.return_ids else None)
-        hook = self.hook
-        if self._killed:  # perhaps while the hook was made
-            hook.stop()
-        try:
-            with final_errors():
-                rows = self._rows(context)
-                rejects = rejects_file(self.rejects_path, context, self.task_id)
-                options = replace(self.options, rejects=rejects, partition_name=self.partition_name)
-                checkpoint = self._checkpoint(context, rows)
-                uri = hook.collection_uri(self.collection_name, self.db_name)
-            outlets, others = split_outlets(self.outlets, uri)
-            for other in others:
-                self.log.warning("Outlet %s is another collection than %s, and gets no counts", other.uri, uri)
-            files = rows.names if isinstance(rows, FileRows) else []
-            self._lineage = outlets[0].uri if outlets else uri, files, report
-            hook.run(self.collection_name, rows, options, self.db_name, report, checkpoint)
-        except BaseException:
-            self._push(context, report.outputs())  # a return value would never get there
-            raise
-        finally:
-            hook.close()
-            self._killed = False
-        if not report.read_count:
-            self.log.info("Nothing to upsert: the source is empty.")
-        for outlet in outlets if "outlet_events" in context else ():
+    def _begin(self, uri: str, files: list[str], report: Any) -> None:
+        self._own_outlets, others = split_outlets(self.outlets, uri)
+        for other in others:
+            self.log.warning("Outlet %s is another collection than %s, and gets no counts", other.uri, uri)
+        self._lineage = self._own_outlets[0].uri if self._own_outlets else uri, files, report
+
+    def _end(self, context: "Context", report: Any) -> None:
+        for outlet in self._own_outlets if "outlet_events" in context else ():
             counts = {key: value for key, value in report.outputs().items() if key != "upsert_ids"}
             if report.rejects_path:
                 counts["rejects_path"] = without_connection(report.rejects_path)
             event = context["outlet_events"][outlet]
             event.extra = {**(event.extra or {}), **counts}
-        return report.outputs()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage":
         """What Airflow's OpenLineage provider asks for at the end of the task, be it a success or a failure."""
         return lineage(*self._lineage)
-
-    def on_kill(self) -> None:
-        """Let :meth:`execute` end: Airflow calls this when the task is to stop, and kills it 5 s later."""
-        self._killed = True
-        if "hook" in vars(self):  # made on first use, which must not be before the connection's name is rendered
-            self.hook.stop()
 
     def _checkpoint(self, context: "Context", rows: Any) -> Checkpoint | None:
         """Where Airflow's own retry may resume, on Airflow 3.3 and later.
@@ -215,7 +185,7 @@ class MilvusRestUpsertOperator(BaseOperator):
         A cleared task starts over, though its state store is not cleared (Airflow 3.3.2): clearing counts up
         ``clear_number`` of the run, and mostly ``max_tries`` of the task (``clear_task_instances``).
         """
-        if not (self.retries and self.resume):
+        if not (self.retries and self.resume) or self.options.check_only:
             return None
         store, source = context.get("task_state_store"), None
         why = "this source cannot be checked for changes"
@@ -235,30 +205,3 @@ class MilvusRestUpsertOperator(BaseOperator):
             return None
         cleared = getattr(context["ti"], "max_tries", None), getattr(context.get("dag_run"), "clear_number", None)
         return Checkpoint(store, fingerprint(source, cleared), self.log.warning)
-
-    def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
-        if self.entities is None:
-            if self.files is None:
-                raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
-            files = find(self.files, self.source_conn_id, self.file_format)
-            count = "1 file" if len(files) == 1 else f"{len(files)} files"
-            self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
-            return FileRows(files)
-        forms.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
-        entities = self.entities.resolve(context) if forms.is_reference(self.entities) else self.entities
-        if not self._makes_entities:
-            forms.refuse_second_reading(entities)
-        if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
-            return entities
-        return forms.iter_entities(entities, context)
-
-    def _push(self, context: "Context", outputs: dict[str, Any]) -> None:
-        """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""
-        ti = context.get("ti")
-        if ti is None or not self.do_xcom_push:
-            return
-        try:
-            for key, value in (outputs | {XCOM_RETURN_KEY: outputs}).items():
-                ti.xcom_push(key, value)
-        except Exception:
-            self.log.exception("Could not push the outputs: %s", outputs)

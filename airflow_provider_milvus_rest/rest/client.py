@@ -3,10 +3,12 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeVar
 
+import orjson
 import requests
 from pydantic import TypeAdapter
 
@@ -92,12 +94,23 @@ class MilvusRestClient:
         """
         if partition_name is not None:
             self.check_partition(partition_name)
-        found, keys = set[Key](), [key for key in keys if key != _UNREADABLE_KEY]
+        found = set[Key]()
         for start in range(0, len(keys), KEYS_PER_CALL):
             asked = keys[start : start + KEYS_PER_CALL]
-            call = self._dialect.find(schema, asked, partition_name)
-            found |= self._call(call, "rows of the keys asked for", partial(_keys_of, schema=schema, asked=asked))
+            found |= self.read_rows(schema, asked, partition_name, schema.primary_key.name).keys()
         return found
+
+    def read_rows(
+        self, schema: CollectionSchema, keys: Sequence[Key], partition_name: str | None = None, fields: str = "*"
+    ) -> dict[Key, dict[str, Any]]:
+        """The rows of these primary keys that are stored, by key, in one request; as :meth:`stored_keys` else.
+
+        :param fields: the name of one field; default all, and the dynamic ones.
+        """
+        asked = [key for key in keys if key != _UNREADABLE_KEY]
+        call = self._dialect.find(schema, asked, partition_name, fields)
+        read = partial(_rows_of, schema=schema, asked=set(asked))
+        return self._call(call, "rows of the keys asked for", read) if asked else {}
 
     def _call(self, call: Call, expected: str, read: Callable[[Any], _T]) -> _T:
         """What ``read`` makes of the answer's data."""
@@ -162,15 +175,17 @@ def _acknowledged(data: Any, sent: list[Key]) -> UpsertResult:
     return result.model_copy(update={"upsert_ids": sent})
 
 
-def _keys_of(rows: Any, schema: CollectionSchema, asked: list[Key]) -> set[Key]:
-    found: set[Key] = {schema.key_type(row[schema.primary_key.name]) for row in rows}
-    if not found.issubset(asked):
+def _rows_of(rows: Any, schema: CollectionSchema, asked: set[Key]) -> dict[Key, dict[str, Any]]:
+    found: dict[Key, dict[str, Any]] = {schema.key_type(row[schema.primary_key.name]): row for row in rows}
+    if not found.keys() <= asked:
         raise ValueError
     return found
 
 
 def _first_json(text: str) -> tuple[Answer | None, str]:
     """The first JSON object of ``text`` as an answer, and what follows it. None if there is no such object."""
+    with suppress(ValueError):  # most are nothing else
+        return Answer.model_validate(orjson.loads(text)), ""
     try:
         value, end = json.JSONDecoder().raw_decode(text.lstrip())
         return Answer.model_validate(value), text.lstrip()[end:]

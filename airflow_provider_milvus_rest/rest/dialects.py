@@ -54,14 +54,16 @@ class Dialect:
         names = _names(collection_name, db_name)
         return Call("GET", path, params=names) if self.uses_get else Call("POST", path, body=orjson.dumps(names))
 
-    def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None) -> Call:
+    def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None, fields: str) -> Call:
         """The call that returns those of ``keys`` that are stored: ``get`` for Int64, ``query`` for VarChar.
+
+        ``fields`` is the name of one field, or ``*`` for all.
 
         ``get`` puts VarChar keys into a filter as they are, up to Milvus 2.3.6 without quotes around them, and in all
         versions to 3.0 without escaping quotes and backslashes in them.
         """
         name = schema.primary_key.name
-        body: dict[str, Any] = _names(schema.name, schema.db_name) | {"outputFields": [name]}
+        body: dict[str, Any] = _names(schema.name, schema.db_name) | {"outputFields": [fields]}
         if self.has_partitions:
             body["consistencyLevel"] = "Strong"  # Milvus 3.0 reads it, earlier versions ignore it
         if partition_name:
@@ -69,7 +71,9 @@ class Dialect:
         if schema.key_type is int:
             return Call("POST", f"{self.rows_path}/get", body=orjson.dumps(body | {"id": keys}))
         keys_in = f"{name} in {json.dumps(keys, ensure_ascii=False)}"
-        return Call("POST", f"{self.rows_path}/query", body=orjson.dumps(body | {"filter": keys_in}))
+        return Call(
+            "POST", f"{self.rows_path}/query", body=orjson.dumps(body | {"filter": keys_in, "limit": len(keys)})
+        )
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         """The schema in the ``data`` of a describe answer. Raises Python's own errors where it cannot be read."""
@@ -81,6 +85,8 @@ class Dialect:
             dynamic=data.get("enableDynamicField", False),
             before_2_3_13=not (self.since_2_3_13 or any("partitionKey" in field for field in data["fields"])),
             collection_id=data.get("collectionID"),
+            is_loaded=data.get("load") != "LoadStateNotLoad",
+            is_indexed="indexes" not in data or bool(data["indexes"]),
             fields_=tuple(
                 FieldSchema(
                     name=field["name"],

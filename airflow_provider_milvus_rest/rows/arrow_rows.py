@@ -3,8 +3,6 @@
 Vectors come from Arrow's buffers as arrays, without a Python float for each number.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -107,14 +105,14 @@ def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:
         yield Row(f"{file.name}#{number}", entity)
 
 
-def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _validated(batch: "pa.RecordBatch") -> "pa.RecordBatch":
     """A damaged file may hold offsets that lead out of its buffers."""
     batch.validate(full=True)
     return batch
 
 
 def _entities(
-    batches: Iterable[pa.RecordBatch], columns: Columns, position: str | None = None
+    batches: "Iterable[pa.RecordBatch]", columns: Columns, position: str | None = None
 ) -> Iterator[dict[str, Any]]:
     vectors = vectors_in(columns)
     names: list[str] | None = None
@@ -128,7 +126,7 @@ def _entities(
                 yield dict(zip(names, row, strict=True))
 
 
-def _names(schema: pa.Schema, columns: Columns, position: str | None) -> list[str]:
+def _names(schema: "pa.Schema", columns: Columns, position: str | None) -> list[str]:
     """The columns to read.
 
     :raises InputError: two have one name, or one is of a type whose values mean something else than what is in it.
@@ -147,7 +145,7 @@ def _names(schema: pa.Schema, columns: Columns, position: str | None) -> list[st
     return [field.name for field in fields if field.name not in foreign]
 
 
-def _foreign(field: pa.Field) -> str | None:
+def _foreign(field: "pa.Field") -> str | None:
     """The name of the first type in a column that is more than its storage, unless its values are exact."""
     pa = _pyarrow()
     kind = field.type
@@ -166,7 +164,7 @@ def _foreign(field: pa.Field) -> str | None:
     return next((name for name in map(_foreign, inner) if name), None)
 
 
-def _values(name: str, array: pa.Array, vectors: Any, position: str | None) -> Any:
+def _values(name: str, array: "pa.Array", vectors: Any, position: str | None) -> Any:
     """The values of a column, one for each row; a vector as an array, if it has no nulls, also inside of a struct."""
     pa = _pyarrow()
     kind = array.type

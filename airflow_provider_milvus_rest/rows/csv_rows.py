@@ -4,8 +4,6 @@ A cell becomes what the collection's field takes, or stays the text it is, which
 empty cell is null, but for a text (VarChar or a dynamic field), where it is the empty text.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

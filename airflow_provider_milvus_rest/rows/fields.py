@@ -6,8 +6,6 @@ server would change is refused. numpy's numbers and bools are taken for what the
 (datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
 """
 
-from __future__ import annotations
-
 import datetime
 import decimal
 import math

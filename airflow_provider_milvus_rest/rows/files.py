@@ -6,8 +6,6 @@ the function that makes them.
 What a file is, is fixed when it is found: :attr:`File.version`. It must be the same after its last row was read.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -86,7 +84,7 @@ class File:
     part: Part
 
     @classmethod
-    def of(cls, path: Any, file_format: str | None = None, part: Part | None = None) -> File:
+    def of(cls, path: Any, file_format: str | None = None, part: Part | None = None) -> "File":
         """The file at a ``pathlib.Path`` or an ``ObjectStoragePath``."""
         inferred = infer_compression(path.name)
         compression = inferred if inferred in OPENERS else None

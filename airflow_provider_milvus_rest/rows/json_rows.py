@@ -6,8 +6,6 @@ library reads again: it says what is wrong and where, and keeps integers of any 
 object, the last one counts.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """What may be printed of a path or URI, and of what a storage says about it."""
 
-from __future__ import annotations
-
 import re
 from urllib.parse import quote, unquote
 

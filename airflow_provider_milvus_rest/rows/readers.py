@@ -1,7 +1,5 @@
 """Rows out of memory and out of files, each with its position."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized

@@ -6,8 +6,6 @@ left out when the file is read, so that a fixed file can be read as it is. What 
 as they are.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import json

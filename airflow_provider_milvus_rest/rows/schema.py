@@ -1,10 +1,8 @@
 """A collection's fields as far as writing rows needs them."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_milvus_rest.exceptions import InputError, UnsupportedCollectionError
 
@@ -50,6 +48,9 @@ class CollectionSchema(BaseModel):
     """Whether the server is older than Milvus 2.3.13, as far as its description tells."""
     collection_id: int | None = None
     """Another one means another collection of the same name; REST v1 does not tell it."""
+    is_loaded: bool = Field(True, exclude=True)
+    is_indexed: bool = Field(True, exclude=True)
+    """Without the two, rows are stored, but can be neither searched nor read."""
 
     @cached_property
     def primary_key(self) -> FieldSchema:
@@ -82,6 +83,12 @@ class CollectionSchema(BaseModel):
                 f"partition_name: in collection {self.name!r}, the partition key {keys[0]!r} decides which partition a "
                 "row goes to: leave it out"
             )
+
+    def unreadable(self) -> str | None:
+        """Why rows can be neither searched nor read, if that is so."""
+        if not self.is_indexed:
+            return f"Collection {self.name!r} has no index: create one, and load it."
+        return None if self.is_loaded else f"Collection {self.name!r} is not loaded: load it."
 
     @property
     def key_type(self) -> type[int] | type[str]:

@@ -1,7 +1,5 @@
 """Large files cut into parts that several tasks can read at the same time."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterable, Iterator

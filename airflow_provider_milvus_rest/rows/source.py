@@ -1,7 +1,5 @@
 """What rows come from."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol

@@ -1,7 +1,5 @@
 """A file's bytes, uncompressed. What the storage's client raises is the storage's; all else proves damage."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

@@ -1,7 +1,5 @@
 """What each vector field type takes: see :mod:`~airflow_provider_milvus_rest.rows.fields`."""
 
-from __future__ import annotations
-
 import base64
 import math
 import re

@@ -37,7 +37,7 @@ OTHERS = (
     "/v2/vectordb/collections/list",
 )
 TARGETS = [
-    pytest.param("real", marks=pytest.mark.xdist_group("dialects")),
+    "real",
     "2.3.5 v1",
     "2.6.x v1",
     *(f"{version} v2" for version in LATEST),

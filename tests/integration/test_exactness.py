@@ -516,7 +516,7 @@ def test_more_rejects_than_may_be(
     name = make_collection()
     rows = [entity(key, "text" if key % 10 else 5) for key in range(100)]  # type: ignore[arg-type]
     with pytest.raises(
-        RowsRejectedError, match=r"4 of the 31 rows read so far are rejected, of at most 3\. They are in /"
+        RowsRejectedError, match=r"4 of 31 rows read so far are rejected \(max_rejects=3\)\. They are in /"
     ):
         write(name, entities=rows, max_rejects=3, batch_size=1)
     outputs, rejects = write(name, entities=rows, max_rejects=10)

@@ -35,8 +35,6 @@ CHROMIUM: dict[str, Any] = {
     # The sandbox does not work for root, as which CI runs; the others keep it from calling home.
     "args": ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
 }
-# One at a time: an Airflow of several processes is as much as two cores bear beside other tests.
-SCHEDULER = pytest.mark.xdist_group("scheduler")
 SCREENSHOTS = Path(os.environ.get("MILVUS_REST_SCREENSHOTS", HOME))
 
 

@@ -16,10 +16,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 from airflow_provider_milvus_rest.testing.local_milvus import PASSWORD
-from tests.system.conftest import CHROMIUM, SCHEDULER, screenshot, wait_for
+from tests.system.conftest import CHROMIUM, screenshot, wait_for
 from tests.system.test_examples import EXAMPLES
 
-pytestmark = [SCHEDULER, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
 DAG_ID = "example_milvus_rest_taskflow"
 
 

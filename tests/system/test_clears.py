@@ -29,9 +29,9 @@ from airflow_provider_milvus_rest.testing import LocalMilvus
 from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY
 from tests.dags import cleared
 from tests.dags.cleared import BAD, ROWS, entity
-from tests.system.conftest import AIRFLOW, SCHEDULER, run_standalone, wait_for
+from tests.system.conftest import AIRFLOW, run_standalone, wait_for
 
-pytestmark = [SCHEDULER, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.own_server, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.own_server, pytest.mark.timeout(600)]
 
 WAYS = ("task", "run", "cli")
 OVER = "Starting over: the input, the collection or the settings have changed since the earlier try, or it was cleared."

@@ -13,8 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.conftest import SCHEDULER
-
 SCRIPT = Path(__file__).parents[2] / "example_dags" / "distributed.py"
 WORKER = re.compile(r"^(worker-\d) did shards \[([\d, ]*)\]: [\d +]+ = (\d+) rows$", re.MULTILINE)
 STORED = re.compile(r"^Written: (\d+) rows\. Read back with pymilvus: (\d+) rows with (\d+) keys in ", re.MULTILINE)
@@ -48,7 +46,6 @@ def left_in(folder: Path) -> list[str]:
     return [*map(str, folder.iterdir()), *processes]
 
 
-@SCHEDULER
 @pytest.mark.heavy
 @pytest.mark.airflow_3
 @pytest.mark.timeout(600)
@@ -66,7 +63,6 @@ def test_two_workers_both_work_and_counts_are_exact(script: subprocess.Popen[str
     assert left_in(tmp_path) == []
 
 
-@SCHEDULER
 @pytest.mark.heavy
 @pytest.mark.airflow_3
 @pytest.mark.timeout(600)

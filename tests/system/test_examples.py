@@ -14,7 +14,7 @@ from airflow.utils.session import create_session
 from pymilvus import MilvusClient
 
 from airflow_provider_milvus_rest.testing import MilvusAddress
-from tests.system.conftest import SCHEDULER, read_xcom, wait_for
+from tests.system.conftest import read_xcom, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
@@ -90,7 +90,6 @@ def dags_folder() -> Path:
 
 
 @PLAIN
-@SCHEDULER
 @pytest.mark.heavy
 @pytest.mark.airflow_3
 def test_under_airflow_standalone(stored: Callable[[str], int], standalone: Callable[..., Any]) -> None:

@@ -17,11 +17,11 @@ from airflow.utils.session import create_session
 from pymilvus import MilvusClient
 
 from tests.entities import entity
-from tests.system.conftest import SCHEDULER, read_xcom, wait_for
+from tests.system.conftest import read_xcom, wait_for
 
 ROWS = 60_000
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
-pytestmark = [SCHEDULER, PLAIN, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
+pytestmark = [PLAIN, pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -615,7 +615,7 @@ def test_how_keys_that_are_texts_are_asked_for(server: ScriptedServer, client: M
     server.script("/v1/vector/query", Reply({"code": 200, "data": [{"key": keys[0]}]}))
     assert client.stored_keys(TEXTS, keys) == {keys[0]}
     names = {"collectionName": "docs", "outputFields": ["key"]}
-    assert server.requests[0].json == names | {"filter": r'key in ["a\"b", "\\", "ä\n"]'}
+    assert server.requests[0].json == names | {"filter": r'key in ["a\"b", "\\", "ä\n"]', "limit": 3}
 
 
 def test_how_v2_is_asked_for_keys(server: ScriptedServer) -> None:
@@ -627,7 +627,7 @@ def test_how_v2_is_asked_for_keys(server: ScriptedServer) -> None:
     more = {"outputFields": ["key"], "consistencyLevel": "Strong"}
     assert [request.json for request in server.requests] == [
         {"collectionName": "docs", "dbName": "db", "id": [1, 2], "partitionNames": ["p"]} | more,
-        {"collectionName": "docs", "filter": 'key in ["1"]'} | more,
+        {"collectionName": "docs", "filter": 'key in ["1"]', "limit": 1} | more,
     ]
 
 

@@ -221,7 +221,7 @@ def checkpoint(state: State) -> Checkpoint:
 
 def test_rows_that_are_not_there_any_more_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was deleted, from the first row to the last that was stored."""
-    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint._STALE_SECONDS", 0)
+    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint.STALE_SECONDS", 0)
     rows = [(key, 1) for key in range(100)]
     for lost in [{0}, {89}, set(range(100))]:
         store, state, lines = Store(), State(), list[str]()
@@ -322,10 +322,9 @@ def test_a_row_that_is_seen_late_is_still_there() -> None:
 def test_few_keys_are_kept_and_always_the_first_and_the_last(batches: list[int]) -> None:
     state, key = State(), 0
     saved = Checkpoint(state, "source", lambda _: None)
-    for number, count in enumerate(batches):
+    for count in batches:
         key += count
-        saved.mark(number, key, 0, [key - count + 1, key])
-        saved.stored(number)
+        saved.stored(saved.mark(key, 0, [key - count + 1, key]))
     saved.save()
     (progress,) = state.values()
     assert progress["read_count"] == progress["keys"][-1] == key
@@ -464,10 +463,9 @@ def test_progress_is_saved_once_a_second_and_up_to_the_first_batch_that_is_not_s
             saves.append((clock.now, value["read_count"], value["duplicate_count"]))
 
     saved = checkpoint(Saving())
-    for number in range(5):
-        saved.mark(number, 10 * number + 10, number, [number])
+    marks = [saved.mark(10 * number + 10, number, [number]) for number in range(5)]
     for clock.now, number in [(1000.5, 0), (1001.0, 2), (1001.5, 1), (1002.0, 4), (1002.5, 3)]:
-        saved.stored(number)
+        saved.stored(marks[number])
     saved.save()
     saved.save()
     assert saves == [(1001.0, 10, 0), (1002.0, 30, 2), (1002.5, 50, 4)]
@@ -490,12 +488,10 @@ def test_which_keys_are_kept(batches: list[list[Any]], kept: list[Any]) -> None:
     state = State()
     saved = checkpoint(state)
     for number, keys in enumerate(batches):
-        saved.mark(number, number + 1, 0, keys)
-        saved.stored(number)
+        saved.stored(saved.mark(number + 1, 0, keys))
     saved.save()
     assert state[KEY]["keys"] == kept
-    saved.mark(len(batches), 99, 0, ["last", "of all"])
-    saved.stored(len(batches))
+    saved.stored(saved.mark(99, 0, ["last", "of all"]))
     saved.save()
     assert len(state[KEY]["keys"]) == (10 if len(kept) == 16 else len(kept) + 2)
 
@@ -503,8 +499,7 @@ def test_which_keys_are_kept(batches: list[list[Any]], kept: list[Any]) -> None:
 def progress_of(*keys: Any) -> State:
     state = State()
     first = checkpoint(state)
-    first.mark(0, 10, 0, [*keys])
-    first.stored(0)
+    first.stored(first.mark(10, 0, [*keys]))
     first.save()
     return state
 
@@ -559,8 +554,7 @@ def test_a_third_try_looks_up_what_the_first_has_stored_as_well() -> None:
     second = checkpoint(state)
     assert second.resume(set, lambda _: None)
     second.save()
-    second.mark(0, 20, 0, [3, 4])
-    second.stored(0)
+    second.stored(second.mark(20, 0, [3, 4]))
     second.save()
     assert (state[KEY]["read_count"], state[KEY]["keys"]) == (20, [1, 2, 3, 4])
 

@@ -4,6 +4,7 @@ import base64
 import datetime
 import io
 import json
+import random
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport
@@ -24,7 +26,8 @@ from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from tests import runs
 from tests.entities import entity
-from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
+from tests.servers import DESCRIBE, UPSERT, Reply, Request, ScriptedServer, accept, described
+from tests.unit.test_lanes import SCHEMA, Store
 
 
 def run(
@@ -112,6 +115,57 @@ def test_the_last_row_of_a_key_is_sent(server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([(1, 1), (2, 1)], ""),
+        ([(1, 1), (2, 1), (1, 2)], "Dropped 1 row because a later row has the same key: [0] (key 1)."),
+        ([(9, 1), (1, 1), (1, -1)], ""),  # the earlier row is stored instead
+        ([(9, 1), (1, 1), (1, 2), (1, -1)], "Dropped 1 row because a later row has the same key: [1] (key 1)."),
+        ([(1, 1), (1, -1), (1, -2), (2, 1)], ""),
+        (
+            [(key % 3, key) for key in range(1205)],
+            f"Dropped 1,202 rows because a later row has the same key: "
+            f"{', '.join(f'[{key}] (key {key % 3})' for key in range(10))}, and 1,192 more.",
+        ),
+    ],
+)
+def test_rows_dropped_for_a_later_one_are_named(tmp_path: Path, rows: list[tuple[int, int]], says: str) -> None:
+    source = Entities({"id": key, "vector": [0.5, 0.5], "n": n} for key, n in rows)
+    store = Store(delay=lambda: random.random() / 100)
+    report = runs.ingest(store, SCHEMA, source, rejects=tmp_path / "rejects.jsonl", batch_size=2000)
+    assert [line for line in report.warnings() if "Rejected" not in line] == ([says] if says else [])
+
+
+def test_rows_dropped_are_named_in_the_order_of_the_source_and_only_if_the_later_row_is_stored() -> None:
+    def rows(last: int) -> Entities:
+        return Entities({"id": key // 2, "vector": [0.5, 0.5], "n": 1 if key < last else -1} for key in range(200))
+
+    store, report = Store(delay=lambda: random.random() / 100), IngestReport()
+    runs.ingest(store, SCHEMA, rows(200), report=report, batch_size=4)
+    assert report.warnings()[0].startswith(
+        "Dropped 100 rows because a later row has the same key: [0] (key 0), [2] (key 1)"
+    )
+    assert report.warnings()[0].endswith("[18] (key 9), and 90 more.")
+    with pytest.raises(e.RowsRejectedError):
+        runs.ingest(Store(), SCHEMA, rows(8), report=(report := IngestReport()), batch_size=4, concurrency=1)
+    assert report.duplicate_count > 4
+    assert report.warnings()[0].startswith("Dropped 4 rows")
+
+
+def test_rows_dropped_are_logged_once_and_shortened(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script(DESCRIBE, described("VarChar"))
+    monkeypatch.setenv("AIRFLOW_CONN_MILVUS_REST_DEFAULT", json.dumps({"conn_type": "milvus_rest", "host": server.url}))
+    MilvusRestHook().ingest("docs", [entity("k" * 60, "x")] * 3)
+    log = "".join(capsys.readouterr())
+    short = f"'{'k' * 39}…"
+    line = f"Dropped 2 rows because a later row has the same key: [0] (key {short}), [1] (key {short})."
+    assert log.count("Dropped") == 1
+    assert f"Collection docs: {line}" in log
+
+
+@pytest.mark.parametrize(
     ("spoiled", "failing", "counts"),
     [  # read, upserted, rejected, unconfirmed
         (7, None, (9, 6, 1, 2)),  # it goes on checking for the length of a batch, and sends no more
@@ -138,7 +192,7 @@ def test_the_sum_holds_wherever_it_fails(
 
 def test_it_reads_no_further_than_an_error_names_rows(server: ScriptedServer) -> None:
     report = IngestReport()
-    with pytest.raises(e.RowsRejectedError, match="10 of the 10 rows read so far are rejected"):
+    with pytest.raises(e.RowsRejectedError, match="10 of 10 rows read so far are rejected"):
         run(server, [entity("spoiled")] * 5000, report)
     assert (report.read_count, report.rejected_count) == (10, 10)
 
@@ -199,7 +253,14 @@ def test_a_sum_that_does_not_hold_raises() -> None:
 def test_outputs_are_the_counts_and_the_keys_if_they_are_asked_for() -> None:
     report = IngestReport(read_count=3, upsert_count=2, rejected_count=1)
     counts = dict.fromkeys(("duplicate_count", "unconfirmed_count", "resumed_count", "request_count", "retry_count"), 0)
-    counts |= {"read_count": 3, "upsert_count": 2, "rejected_count": 1, "bytes_sent": 0}
+    counts |= {
+        "read_count": 3,
+        "upsert_count": 2,
+        "rejected_count": 1,
+        "bytes_sent": 0,
+        "valid_count": 0,
+        "verified_count": 0,
+    }
     outputs = report.outputs()
     seconds = outputs.pop("duration_seconds")
     assert seconds == round(seconds, 3)
@@ -227,14 +288,15 @@ def reject(rejects: Rejects, count: int) -> None:
 @pytest.mark.parametrize(
     ("limit", "count", "says"),
     [
-        (2, 13, "13 of the 20 rows read so far are rejected, of at most 2. They are in PATH.\nNAMED\n… and 3 more"),
-        (2, 10, "10 of the 20 rows read so far are rejected, of at most 2. They are in PATH.\nNAMED"),
-        (None, 11, "11 of the 20 rows read so far are rejected.\nNAMED\n… and 1 more"),
+        (2, 13, "13 of 20 rows read so far are rejected (max_rejects=2). They are in PATH.\nNAMED\n… and 3 more"),
+        (2, 10, "10 of 20 rows read so far are rejected (max_rejects=2). They are in PATH.\nNAMED"),
+        (0, 1, "1 of 20 rows read so far is rejected (max_rejects=0). They are in PATH.\nrow 0"),
+        (None, 11, "11 of 20 rows read so far are rejected.\nNAMED\n… and 1 more"),
     ],
 )
 def test_the_first_ten_rejected_rows_are_named(tmp_path: Path, limit: int | None, count: int, says: str) -> None:
     path = tmp_path / "a" / "b" / "rejects.jsonl"
-    rejects = Rejects(path if limit else None, limit)
+    rejects = Rejects(None if limit is None else path, limit)
     reject(rejects, count)
     named = "\n".join(f"row {number}" for number in range(10))
     assert str(rejects.error(20)) == says.replace("PATH", str(path)).replace("NAMED", named)

@@ -186,7 +186,7 @@ def test_an_error_in_one_lane_ends_the_run_and_what_was_answered_counts() -> Non
         (
             e.DataRefusedError("no"),
             1,
-            "1 of the 1 rows read so far are rejected.\n[0]: is refused by the server: no",
+            "1 of 1 row read so far is rejected.\n[0]: is refused by the server: no",
         ),
         (RuntimeError("bug"), 3, "bug"),
     ],

@@ -114,6 +114,8 @@ def test_outputs(server: ScriptedServer, upsert: Any) -> None:
     assert outputs == {
         "read_count": 5,
         "upsert_count": 5,
+        "valid_count": 0,
+        "verified_count": 0,
         "duplicate_count": 0,
         "rejected_count": 0,
         "unconfirmed_count": 0,

@@ -13,21 +13,30 @@ from airflow_provider_milvus_rest.assets.milvus_rest import create_asset
 from airflow_provider_milvus_rest.decorators.milvus_rest import milvus_rest_upsert_task
 from airflow_provider_milvus_rest.exceptions import InputError, MilvusRestError, RowError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.ingest.report import IngestReport
-from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, key_of, plan_shards
+from airflow_provider_milvus_rest.ingest.report import CompareReport, IngestReport
+from airflow_provider_milvus_rest.operators.milvus_rest import (
+    MilvusRestCompareOperator,
+    MilvusRestUpsertOperator,
+    key_of,
+    plan_shards,
+)
 from airflow_provider_milvus_rest.rest.models import UpsertResult
 from airflow_provider_milvus_rest.rows.readers import FileRows
 from airflow_provider_milvus_rest.rows.rejected import line_of
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 
 RUN = """db_name partition_name rows_path field_map key_from convert batch_size max_request_bytes concurrency
-    retry_budget on_reject max_rejects"""
+    retry_budget """
 PARAMETERS: dict[Callable[..., Any], str] = {
-    MilvusRestUpsertOperator.__init__: f"""collection_name entities files file_format source_conn_id {RUN} rejects_path
-        return_ids resume milvus_rest_conn_id kwargs""",
+    MilvusRestUpsertOperator.__init__: f"""collection_name entities files file_format source_conn_id {RUN} on_reject
+        max_rejects rejects_path check_only verify_sample return_ids resume milvus_rest_conn_id kwargs""",
+    MilvusRestCompareOperator.__init__: f"""collection_name entities files file_format source_conn_id {RUN}
+        on_difference differences_path milvus_rest_conn_id kwargs""",
     MilvusRestHook.__init__: "milvus_rest_conn_id kwargs",
     MilvusRestHook.upsert: "collection_name data db_name partition_name",
-    MilvusRestHook.ingest: f"collection_name rows {RUN} rejects_file report checkpoint",
+    MilvusRestHook.ingest: f"""collection_name rows {RUN} on_reject max_rejects rejects_file check_only
+        verify_sample report checkpoint""",
+    MilvusRestHook.compare: f"collection_name rows {RUN} on_difference differences_file report",
     MilvusRestHook.describe_collection: "collection_name db_name",
     MilvusRestHook.list_collections: "db_name",
     MilvusRestHook.collection_uri: "collection_name db_name",
@@ -47,12 +56,15 @@ PARAMETERS: dict[Callable[..., Any], str] = {
 }
 TEMPLATED = "collection_name db_name partition_name files source_conn_id rejects_path milvus_rest_conn_id"
 OUTPUTS = """read_count upsert_count duplicate_count rejected_count unconfirmed_count resumed_count request_count
-    retry_count bytes_sent rejects_path duration_seconds upsert_ids"""
+    retry_count bytes_sent rejects_path duration_seconds upsert_ids valid_count verified_count"""
+COMPARED = """read_count equal_count different_count missing_count duplicate_count rejected_count unconfirmed_count
+    request_count retry_count bytes_sent differences_path duration_seconds"""
 RETRYABLE = """SourceNotFoundError(InputError) SourceUnavailableError(InputError) SourceChangedError(InputError)
     ConnectError(MilvusRestError) UnexpectedAnswerError(MilvusRestError) StoppedError(MilvusRestError)
     NotReadyError(MilvusRestError) OverloadedError(MilvusRestError) ServerError(MilvusRestError)"""
 FINAL = """MilvusRestError(Exception) ConnectionSettingsError(MilvusRestError) InputError(MilvusRestError)
-    RowError(InputError) RowsRejectedError(MilvusRestError) UnsupportedCollectionError(MilvusRestError)
+    RowError(InputError) RowsRejectedError(MilvusRestError) RowsDifferError(MilvusRestError)
+    UnsupportedCollectionError(MilvusRestError)
     WrongEndpointError(MilvusRestError) NotAuthenticatedError(MilvusRestError) ForbiddenError(MilvusRestError)
     NotFoundError(MilvusRestError) RequestRefusedError(MilvusRestError) DataRefusedError(MilvusRestError)
     RequestTooLargeError(DataRefusedError)"""
@@ -70,6 +82,7 @@ def test_templated_parameters() -> None:
 
 def test_outputs() -> None:
     assert sorted(IngestReport(upsert_ids=[]).outputs()) == sorted(OUTPUTS.split())
+    assert sorted(CompareReport().outputs()) == sorted(COMPARED.split())
     assert [*UpsertResult.model_fields] == ["upsert_count", "upsert_ids"]
 
 

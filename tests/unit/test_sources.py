@@ -315,7 +315,7 @@ def test_a_rejects_file_for_each_try_of_each_task(upsert: Any, tmp_path: Path) -
             dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index, try_number=try_number, max_tries=0
         )
         task = upsert(entities=[], on_reject="skip", rejects_path=tmp_path)
-        paths.add(rejects_file(task.rejects_path, {"ti": ti}, task.task_id))
+        paths.add(rejects_file("rejects_path", task.rejects_path, {"ti": ti}, task.task_id))
     assert len(paths) == len(ids)
     assert all(len(path.name.encode()) <= 255 for path in paths)
     assert tmp_path / "d__backfill_2026__t__-1__1.jsonl" in paths  # as it is, where nothing was replaced

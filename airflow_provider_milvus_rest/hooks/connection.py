@@ -1,0 +1,136 @@
+"""The connection to Milvus: its form, its client, and what can be asked about collections."""
+
+import json
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook
+
+from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_milvus_rest import exceptions as e
+from airflow_provider_milvus_rest.assets.milvus_rest import DEFAULT_DATABASE, collection_uri
+from airflow_provider_milvus_rest.hooks.errors import final_errors
+from airflow_provider_milvus_rest.rest.client import MilvusRestClient
+from airflow_provider_milvus_rest.rest.settings import EXTRAS, ConnectionSettings
+from airflow_provider_milvus_rest.rows.schema import CollectionSchema
+from airflow_provider_milvus_rest.text import shown
+
+
+class MilvusRestConnectionHook(BaseHook):
+    """What the hook knows of its connection.
+
+    :param milvus_rest_conn_id: the Airflow connection to use.
+    """
+
+    conn_name_attr = "milvus_rest_conn_id"
+    default_conn_name = "milvus_rest_default"
+    conn_type = "milvus_rest"
+    hook_name = "Milvus (REST)"
+
+    def __init__(self, milvus_rest_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.milvus_rest_conn_id = milvus_rest_conn_id
+        self._client: MilvusRestClient | None = None
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's own fields, for Airflow before 3.2, which does not read them from the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import StringField
+
+        widgets = {}
+        for name, field in CONN_FIELDS.items():
+            texts = {"description": field["description"], "default": str(field["schema"].get("default", ""))}
+            widgets[name] = StringField(field["label"], widget=BS3TextFieldWidget(), **texts)
+        return widgets
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels and placeholders of the form's common fields, likewise."""
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @final_errors()
+    def get_conn(self) -> MilvusRestClient:
+        """The client for the connection, made once.
+
+        :raises ConnectionSettingsError: naming the connection's field that cannot be used.
+        """
+        if self._client is None:
+            connection = self.get_connection(self.milvus_rest_conn_id)
+            fields = {name: getattr(connection, name) for name in ("host", "port", "login", "password", "schema")}
+            try:
+                settings, unknown = ConnectionSettings.from_connection(**fields, extra=_extra(connection.extra))
+            except e.ConnectionSettingsError as error:
+                raise e.ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
+            if unknown:
+                names, known = ", ".join(unknown), ", ".join(sorted(EXTRAS))
+                self.log.warning(
+                    "Connection %r has unknown extras: %s. Known: %s", self.milvus_rest_conn_id, names, known
+                )
+            self._client = MilvusRestClient(settings)
+        return self._client
+
+    def close(self) -> None:
+        """Close the client's connections; the hook can be used again afterwards."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @final_errors()
+    def describe_collection(self, collection_name: str, db_name: str | None = None) -> CollectionSchema:
+        """A collection's fields, as the server describes them now."""
+        database = self._database(db_name)
+        _check_name("collection_name", collection_name)
+        return self.get_conn().describe_collection(collection_name, database)
+
+    @final_errors()
+    def list_collections(self, db_name: str | None = None) -> list[str]:
+        """The names of a database's collections."""
+        return self.get_conn().list_collections(self._database(db_name))
+
+    @final_errors()
+    def collection_uri(self, collection_name: str, db_name: str | None = None) -> str:
+        """A collection as an asset, ``milvus://host:port/db/collection``. An alias is not followed."""
+        _check_name("collection_name", collection_name)
+        return collection_uri(self.get_conn().settings.base_url, self._database(db_name), collection_name)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether the connection works, and the number of collections, or what is wrong and what to do about it."""
+        try:
+            names = self.list_collections()
+        except (e.MilvusRestError, AirflowException) as error:
+            return False, str(error)
+        settings = self.get_conn().settings
+        database = settings.database or DEFAULT_DATABASE
+        count = "1 collection" if len(names) == 1 else f"{len(names)} collections"
+        warning = ""
+        if settings.token and settings.is_in_the_clear:
+            warning = ". The password is sent unencrypted: enable TLS in Milvus, and write the host with https://"
+        return True, f"Milvus at {settings.base_url}: {count} in {database!r}{warning}"
+
+    def _check_partition(self, partition_name: str | None) -> None:
+        if partition_name is not None:
+            _check_name("partition_name", partition_name)
+            self.get_conn().check_partition(partition_name)
+
+    def _database(self, db_name: str | None) -> str | None:
+        """``db_name`` or the connection's; an empty name is an error, since it would mean another database."""
+        if db_name is None:
+            return self.get_conn().settings.database
+        _check_name("db_name", db_name)
+        return db_name
+
+
+def _extra(text: str | None) -> dict[str, Any]:
+    """A connection's extra, which Airflow takes for an empty one if it cannot be read."""
+    try:
+        extra = json.loads(text) if text and text.strip() else {}
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise e.ConnectionSettingsError("field 'extra' must be a JSON object")
+    return extra
+
+
+def _check_name(parameter: str, value: Any) -> None:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise e.InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")

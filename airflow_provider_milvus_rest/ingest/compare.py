@@ -1,0 +1,83 @@
+"""A source compared with what a collection holds: the walk of an upsert, in whose lanes rows are read back."""
+
+import pickle
+import tempfile
+from typing import Any
+
+from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
+from airflow_provider_milvus_rest.ingest.batches import Pending
+from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS
+from airflow_provider_milvus_rest.ingest.rejects import Rejects
+from airflow_provider_milvus_rest.ingest.report import CompareReport
+from airflow_provider_milvus_rest.ingest.run import Ingest
+from airflow_provider_milvus_rest.rows.schema import Key
+
+_SPOOLED_BYTES = 2**24
+
+
+class Compare(Ingest):
+    """Compares each row. One that differs is held, in a temporary file, until the source has ended: a later row of its
+    key may be the one that is stored, and what was written just before may not be seen yet. Then it is read again.
+    """
+
+    report: CompareReport  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._rejects = Rejects()  # rows that cannot be stored are counted and named, and do not stop the run
+        self._rejects.limit = None
+        self._found = Rejects(self.options.rejects, name="differences_path")
+        self._held: dict[Key, int] = {}  # where in the file
+        self._file = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115
+        self._final = False
+
+    def _send(self, rows: list[Pending]) -> Any:
+        return self._differences(rows)
+
+    def _acknowledge(self, rows: list[Pending], found: list[RowError | None]) -> None:
+        report = self.report
+        for row, difference in zip(rows, found, strict=True):
+            if self._held.pop(row.key, None) is not None:  # batches that share a key come in the order of the source
+                report.duplicate_count += 1
+            if difference is None:
+                report.equal_count += 1
+            elif not self._final:
+                self._held[row.key] = self._file.seek(0, 2)
+                pickle.dump((row.key, row.text, row.position, row.index, row.given), self._file)
+            else:
+                report.missing_count += difference.field is None
+                report.different_count += difference.field is not None
+                self._found.add(self._given(row), difference, self._octets)
+
+    def _complete(self) -> None:
+        super()._complete()
+        if self._held:
+            self.retry.sleep(STALE_SECONDS)
+            self._final = True
+            for key, place in list(self._held.items()):
+                self._file.seek(place)
+                del self._held[key]
+                self._in_hand += 1
+                self._put(Pending(*pickle.load(self._file)))  # noqa: S301 # what was written above
+            super()._complete()
+
+    def _verify(self) -> None:
+        """Raise what the comparison has found, if it is to fail."""
+        report = self.report
+        count = report.different_count + report.missing_count + report.rejected_count
+        if count and self.options.on_difference == "fail":
+            where = f" They are in {self._found.path}." if self._found.path else ""
+            named = [*self._found.first, *self._rejects.first][:10]
+            more = f"\n… and {count - len(named)} more" if count > len(named) else ""
+            listed = "".join(f"\n{error}" for error in named)
+            raise RowsDifferError(f"{report.counts()}: not all are stored as in the source.{where}{listed}{more}")
+
+    def _close(self, failed: bool) -> None:
+        self.report.unconfirmed_count += len(self._held)
+        self._file.close()
+        try:
+            self._found.close()
+        except InputError:
+            if not failed:
+                raise
+        self.report.differences_path = self._found.path

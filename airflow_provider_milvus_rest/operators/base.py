@@ -1,0 +1,167 @@
+"""What the operators have in common: a source of rows, a collection, and counts as outputs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, Stats, XComArg
+
+from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.hooks.errors import final_errors
+from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
+from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
+from airflow_provider_milvus_rest.ingest.report import Report
+from airflow_provider_milvus_rest.operators import entities as forms
+from airflow_provider_milvus_rest.operators.files import as_paths, check_format, find, rejects_file
+from airflow_provider_milvus_rest.options import Options
+from airflow_provider_milvus_rest.rows.files import Files
+from airflow_provider_milvus_rest.rows.readers import FileRows
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class MilvusRestRowsOperator(BaseOperator):
+    """Walks through a source of rows and outputs the counts of its :attr:`report`, also when it fails.
+
+    The parameters are those of :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
+
+    :param options: the limits and choices.
+    """
+
+    template_fields: Sequence[str] = (
+        "collection_name",
+        "db_name",
+        "partition_name",
+        "files",
+        "source_conn_id",
+        "milvus_rest_conn_id",
+    )
+    ui_color = "#c6eafb"
+    _folder: ClassVar[str]
+    """The parameter that names the folder for a file of rows."""
+    _makes_entities: ClassVar[bool] = False
+    """Whether each try has entities of its own."""
+
+    def __init__(
+        self,
+        *,
+        collection_name: str,
+        entities: Any,
+        files: Files | XComArg | None,
+        file_format: str | None,
+        source_conn_id: str | None,
+        db_name: str | None,
+        milvus_rest_conn_id: str,
+        options: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**kwargs)
+        with final_errors():
+            if (entities is None) == (files is None):
+                raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
+            if (source_conn_id is not None or file_format is not None) and files is None:
+                raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format can only be used with files.")
+            check_format(file_format)
+            forms.refuse_text(entities)
+            self.options = Options(**options)
+        self.collection_name = collection_name
+        self.entities = entities
+        self.files = as_paths(files)
+        self.file_format = file_format
+        self.source_conn_id = source_conn_id
+        self.db_name = db_name
+        self.partition_name = self.options.partition_name
+        self.milvus_rest_conn_id = milvus_rest_conn_id
+        self._killed = False
+        # A template field would do this by itself, and render a copy of every vector into the database.
+        for reference in forms.references(entities):
+            XComArg.apply_upstream_relationship(self, reference)
+
+    def _report(self) -> Report:
+        raise NotImplementedError
+
+    def _begin(self, uri: str, files: list[str], report: Report) -> None:
+        """What is to be known before the first row is read."""
+
+    def _end(self, context: "Context", report: Report) -> None:
+        """What is to be done after a success."""
+
+    def _checkpoint(self, context: "Context", rows: Any) -> Checkpoint | None:
+        return None
+
+    @cached_property
+    def hook(self) -> MilvusRestHook:
+        """The hook on the task's connection."""
+        return MilvusRestHook(self.milvus_rest_conn_id)
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Walk through all rows; the outputs."""
+        report, hook = self._report(), self.hook
+        if self._killed:  # perhaps while the hook was made
+            hook.stop()
+        try:
+            with final_errors():
+                rows = self._rows(context)
+                rejects = rejects_file(self._folder, getattr(self, self._folder), context, self.task_id)
+                options = replace(self.options, rejects=rejects, partition_name=self.partition_name)
+                checkpoint = self._checkpoint(context, rows)
+                uri = hook.collection_uri(self.collection_name, self.db_name)
+            self._begin(uri, rows.names if isinstance(rows, FileRows) else [], report)
+            hook.run(self.collection_name, rows, options, report, self.db_name, checkpoint)
+        except BaseException:
+            self._push(context, report.outputs())  # a return value would never get there
+            raise
+        finally:
+            hook.close()
+            self._killed = False
+            self._measure(report)
+        if not report.read_count:
+            self.log.info("The source is empty.")
+        self._end(context, report)
+        return report.outputs()
+
+    def _measure(self, report: Report) -> None:
+        """Airflow's metrics: rows by what became of them, and seconds."""
+        tags = {"collection": self.collection_name}
+        with suppress(Exception):  # which no task should fail for
+            for part in report.parts:
+                if count := getattr(report, f"{part}_count"):
+                    Stats.incr(f"milvus_rest.rows.{part}", count, tags=tags)
+            Stats.timing("milvus_rest.seconds", report.duration_seconds, tags=tags)
+
+    def on_kill(self) -> None:
+        """Let :meth:`execute` end: Airflow calls this when the task is to stop, and kills it 5 s later."""
+        self._killed = True
+        if "hook" in vars(self):  # made on first use, which must not be before the connection's name is rendered
+            self.hook.stop()
+
+    def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
+        if self.entities is None:
+            if self.files is None:
+                raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
+            files = find(self.files, self.source_conn_id, self.file_format)
+            count = "1 file" if len(files) == 1 else f"{len(files)} files"
+            self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
+            return FileRows(files)
+        forms.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
+        entities = self.entities.resolve(context) if forms.is_reference(self.entities) else self.entities
+        if not self._makes_entities:
+            forms.refuse_second_reading(entities)
+        if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
+            return entities
+        return forms.iter_entities(entities, context)
+
+    def _push(self, context: "Context", outputs: dict[str, Any]) -> None:
+        """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""
+        ti = context.get("ti")
+        if ti is None or not self.do_xcom_push:
+            return
+        try:
+            for key, value in (outputs | {XCOM_RETURN_KEY: outputs}).items():
+                ti.xcom_push(key, value)
+        except Exception:
+            self.log.exception("Could not push the outputs: %s", outputs)
