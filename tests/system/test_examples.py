@@ -24,11 +24,13 @@ COLLECTIONS = {
     "example_milvus_rest_mapped": "stdlib_docs_mapped",
     "example_milvus_rest_shards": "stdlib_docs_sharded",
     "example_milvus_rest_assets": "stdlib_docs_as_asset",
+    "example_milvus_rest_compare": "stdlib_docs_compared",
 }
 PRINTS = {
     "example_milvus_rest_taskflow": r"^ +upsert_count: 608$(.|\n)*^11 of 12 right answers come first$",
     "example_milvus_rest_files": r"^608 of 608 rows are in 'stdlib_docs_from_files'$",
     "example_milvus_rest_shards": r"^\d+( \+ \d+)+ = 608 rows of one file are in 'stdlib_docs_sharded'$",
+    "example_milvus_rest_compare": "2 rows were different, 3 missing, 5 repaired, 608 are equal now",
     "example_milvus_rest_assets": r"",  # its rows are counted, and its second DAG has a test of its own
     "example_milvus_rest_mapped": r"^152 \+ 152 \+ 152 \+ 152 = 608 rows are in 'stdlib_docs_mapped'$",
 }
