@@ -24,6 +24,7 @@ from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest import report as progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
+from airflow_provider_milvus_rest.operators import milvus_rest as operators
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
@@ -45,8 +46,9 @@ BLOCKS = {
     "docs/connection.md": ("local", "json", "uri", "zilliz"),
     "docs/distributed.md": ("shards", "pool", "make distributed", "distributed"),
     "docs/exactness.md": ("reject",),
-    "docs/operator.md": ("operator", "progress", "decorator", "hook"),
+    "docs/operator.md": ("operator", "progress", "paths", "decorator", "hook"),
     "docs/performance.md": ("make bench",),
+    "docs/proof.md": ("check", "compare"),
     "docs/reliability.md": (),
     "docs/testing.md": ("pytest", "conftest", "task", "dag", "server", "command"),
     "docs/troubleshooting.md": (),
@@ -256,6 +258,20 @@ def test_the_figures() -> None:
 @pytest.mark.parametrize("code", [text("operator"), text("operator", "docs/operator.md")], ids=["short", "long"])
 def test_the_operator(code: str) -> None:
     assert eval(code).source_conn_id == "aws_default"
+
+
+@block("paths", "docs/operator.md")
+def test_the_paths(code: str) -> None:
+    operator = eval(f"MilvusRestUpsertOperator(task_id='upsert', collection_name='docs', files='rows.jsonl', {code})")
+    assert operator.task_id == "upsert"
+
+
+@pytest.mark.parametrize("code", [text("check", "docs/proof.md"), text("compare", "docs/proof.md")])
+def test_check_and_compare(code: str) -> None:
+    made: dict[str, Any] = {}
+    exec(code, dict(vars(operators)), made)
+    ((name, operator),) = made.items()
+    assert operator.task_id == name
 
 
 ZILLIZ = "https://in03-0123456789abcdef.serverless.gcp-us-west1.cloud.zilliz.com:443"
