@@ -60,7 +60,9 @@ class Options:
         if self.on_difference not in ("fail", "report"):
             raise InputError(f"on_difference must be 'fail' or 'report', not {shown(self.on_difference)}")
         if self.check_only and self.verify_sample:
-            raise InputError("check_only stores nothing that verify_sample could read back: leave one of them out")
+            raise InputError(
+                "check_only stores nothing, so verify_sample has nothing to read back: set only one of them"
+            )
         shape.check(self.rows_path, self.field_map, self.key_from, self.convert)
 
     @property

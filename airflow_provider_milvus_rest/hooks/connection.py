@@ -133,4 +133,4 @@ def _extra(text: str | None) -> dict[str, Any]:
 
 def _check_name(parameter: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise e.InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")
+        raise e.InputError(f"{parameter} must be a non-empty, printable str, not {shown(value)}")

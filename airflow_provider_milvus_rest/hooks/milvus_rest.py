@@ -22,6 +22,7 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import FieldMap
+from airflow_provider_milvus_rest.text import shown
 
 SCHEMA_SECONDS = 60
 """How long :meth:`MilvusRestHook.upsert` goes by what it knows of a collection."""
@@ -78,7 +79,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
             position = f"[{index}]"
             key, text = encoder.encode(entity, position)
             if key in seen:
-                raise e.RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
+                raise e.RowError(f"has the same primary key as {seen[key]}: {shown(key)}", position=position, key=key)
             seen[key] = position
             encoded.append(text)
         if not encoded:

@@ -142,7 +142,7 @@ class MilvusRestRowsOperator(BaseOperator):
     def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
         if self.entities is None:
             if self.files is None:
-                raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
+                raise InputError("files: the upstream task returned None. For no files, it must return an empty list.")
             files = find(self.files, self.source_conn_id, self.file_format)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
             self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))

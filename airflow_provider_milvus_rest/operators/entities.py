@@ -41,7 +41,10 @@ def references(entities: Any) -> list[Any]:
 def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
     """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
     if source is None:
-        raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")
+        raise InputError(
+            "entities: the upstream task returned None. It must return its rows, or an empty list for none; a function "
+            "that yields them can be the task itself (@task.milvus_rest_upsert)"
+        )
     refuse_text(source)
     if isinstance(source, Mapping) or is_table(source):
         yield source

@@ -190,7 +190,7 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
         store, source = context.get("task_state_store"), None
         why = "this source cannot be checked for changes"
         if store is None:
-            why = "this Airflow keeps no state between tries (3.3 and later do)"
+            why = "this version of Airflow keeps no state between tries (3.3 and later do)"
         elif self.return_ids:
             why = "return_ids needs the keys of all rows"
         elif described(self.options.convert) is None:

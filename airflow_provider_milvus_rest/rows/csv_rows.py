@@ -34,7 +34,7 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
         if names is None:
             return
         if len(set(names)) < len(names) or "" in names:
-            fault = "an empty name" if "" in names else "one name twice"
+            fault = "an empty name" if "" in names else "a name twice"
             raise InputError(f"the first row must name the columns, but holds {fault}", position=f"{file.name}:1")
         converters = [_converter(columns.get(name)) for name in names]
         while True:

@@ -14,7 +14,7 @@ from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSc
 from airflow_provider_milvus_rest.rows.shape import KEY_CHARS, FieldMap, Shape
 from airflow_provider_milvus_rest.text import excerpt, name_of
 
-_NULL_FOR_DEFAULT = "is null, for which Milvus would store the field's default: leave it out to get that"
+_NULL_FOR_DEFAULT = "is null; Milvus would store the field's default instead: leave it out if you want the default"
 _GO_ESCAPES = ((b"<", 5), (b">", 5), (b"&", 5), ("\u2028".encode(), 3), ("\u2029".encode(), 3))
 """Go's encoder writes these as six bytes."""
 
@@ -52,7 +52,7 @@ class RowEncoder:
                 raise InputError(f"{parameter}: {unknown[0]!r} {self._not_a_field}")
         if key_from and (key.type != "VarChar" or (key.size or KEY_CHARS) < KEY_CHARS):
             kind = f"{key.type}({key.size})" if key.size else key.type
-            why = "" if key.type == "VarChar" else ": 63 bits of a hash are the same for two rows of some billions"
+            why = "" if key.type == "VarChar" else ": a 63-bit hash would be the same for two of some billion rows"
             raise InputError(
                 f"key_from makes keys of {KEY_CHARS} characters, which the primary key {key.name!r} of "
                 f"{schema.name!r}, {kind}, cannot hold{why}. Use a VarChar key, or give each row its key"
@@ -86,7 +86,7 @@ class RowEncoder:
                 if size > fields.MAX_JSON_BYTES:
                     name = max((name for name in row if name not in self._fields), key=lambda name: len(str(row[name])))
                     most = fields.MAX_JSON_BYTES
-                    raise ValueError(f"makes the dynamic fields {size} bytes long, but they may be {most} together")
+                    raise ValueError(f"brings the dynamic fields to {size} bytes; together they may have {most}")
                 parts += extras
         except ValueError as reason:
             at_fault = name_of(name)
@@ -105,7 +105,7 @@ class RowEncoder:
         has = excerpt(", ".join(map(name_of, [*entity][:10])), 200) + ("…" if len(entity) > 10 else "")
         lists = [name for name, value in entity.items() if isinstance(value, (list, tuple)) and value]
         if lists and len(lists) == len(entity) and len({len(entity[name]) for name in lists}) == 1:
-            return f"is missing; the row has lists of one length ({has}): one dict is one row, not columns"
+            return f"is missing; the row has lists of the same length ({has}): one dict is one row, not columns"
         rows = [name for name in lists if all(isinstance(item, Mapping) for item in entity[name])]
         how = "field_map gives fields other names"
         if rows:
@@ -118,7 +118,7 @@ class RowEncoder:
     def _extra(self, name: Any, value: Any) -> bytes | None:
         """A dynamic field, or why it cannot be one. A null is none: Milvus drops it as well."""
         if not isinstance(name, str):
-            raise ValueError(f"is a field name of type {type(name).__name__}, not str")
+            raise ValueError(f"is a field name of type {type(name).__name__}; names must be str")
         if name in self._outputs:
             raise ValueError("is written by a function of the collection: leave it out")
         if not self._dynamic:
@@ -170,5 +170,5 @@ def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
         return partial(fields.array_field, "Array", element, field.capacity)
     why = "this package cannot write fields of that type"
     if kind in ("JSON", "Array"):
-        why = "Milvus before 2.3.6 cannot be sent one over REST, and one before 2.3.13 does not say which it is"
+        why = "Milvus before 2.3.6 does not accept it over REST, and versions before 2.3.13 cannot be told apart"
     raise UnsupportedCollectionError(f"Collection {schema.name!r}: field {field.name!r} is of type {kind}: {why}.")

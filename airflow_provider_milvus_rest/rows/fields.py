@@ -111,7 +111,7 @@ def single(value: Any) -> bytes:
     with np.errstate(over="ignore"):
         rounded = np.float32(number)
     if not np.isfinite(rounded):
-        raise ValueError(f"{number!r} is beyond float32")
+        raise ValueError(f"{number!r} is out of range for float32")
     if number and not rounded:
         raise ValueError(f"{number!r} is too small for float32, which would make it 0")
     return _dotted(orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY))  # str() is as numpy was told to print
@@ -147,7 +147,7 @@ def string(value: str) -> bytes:
     try:
         return orjson.dumps(str.__str__(value))  # of a str that is an Enum, its value
     except orjson.JSONEncodeError:
-        raise ValueError("holds a lone surrogate, which UTF-8 cannot hold") from None
+        raise ValueError("contains a lone surrogate, which UTF-8 cannot encode") from None
 
 
 def array_field(name: str, element: Check | None, capacity: int | None, value: Any) -> bytes:
@@ -178,7 +178,8 @@ def _unnamed(check: Check, value: Any) -> bytes:
     text, number = check(value), plain(value)
     if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
         raise ValueError(
-            f"{shown(number)} is changed by some types of Array, and v1 does not say of which this is: use v2"
+            f"{shown(number)} would be changed by some types of Array, and REST v1 does not say which type this is: "
+            "use v2"
         )
     return text
 
@@ -189,19 +190,17 @@ def json_field(value: Any) -> bytes:
         raise wrong_type("a dict or a list (JSON)", value)
     text = _json_text(value, 2**63)
     if len(text) > MAX_JSON_BYTES:
-        raise ValueError(f"is {len(text)} bytes long as JSON, but may be {MAX_JSON_BYTES}")
+        raise ValueError(f"is {len(text)} bytes long as JSON; the limit is {MAX_JSON_BYTES}")
     return text
 
 
 def dynamic(value: Any) -> bytes:
     """A value of a dynamic field.
 
-    Milvus up to 3.0 drops a null, takes a number without a dot for an int64, lets the numbers inside of lists and
+    Milvus up to 3.0 takes a number without a dot for an int64, lets the numbers inside of lists and
     objects go through float64, and writes a whole float64 below 1e21 as the int of its shortest digits and zeros.
     """
     value = plain(value)
-    if value is None:
-        raise ValueError("is null, which a dynamic field cannot store: leave it out")
     return _INT64(value) if type(value) is int else _json_text(value, _SAFE)
 
 
@@ -220,12 +219,12 @@ def _json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> b
     if isinstance(value, float):
         text = double(_finite(value, at))
         if int_limit == _SAFE <= abs(value) < _GO_INTEGERS and (kept := int(decimal.Decimal(text.decode()))) != value:
-            raise ValueError(f"{at}{value!r} would come back as {kept}, which is another number; make it a str")
+            raise ValueError(f"{at}{value!r} would come back as {kept}, a different number; make it a str")
         return text
     if isinstance(value, str):
         return string(value)
     if depth > _MAX_DEPTH:
-        raise ValueError(f"is nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"is nested more than {_MAX_DEPTH} levels deep")
     if isinstance(value, (list, tuple)):
         return b"[%s]" % b",".join(_json_text(v, int_limit, f"{where}[{i}]", depth + 1) for i, v in enumerate(value))
     if isinstance(value, Mapping):

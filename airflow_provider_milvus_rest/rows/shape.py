@@ -42,7 +42,7 @@ def key_of(*values: int | str) -> str:
     try:
         return hashlib.blake2b(orjson.dumps(values), digest_size=KEY_CHARS // 2).hexdigest()
     except TypeError as error:
-        raise ValueError(f"{shown(values)} make no key: {error}") from None
+        raise ValueError(f"{shown(values)} cannot make a key: {error}") from None
 
 
 def find(row: Any, name: str) -> Any:
@@ -170,7 +170,9 @@ class Shape:
         for member, (source, inner) in members.items():
             if member in fields:
                 others = [other for other, its in self._map.items() if its == member and other != name]
-                raise RowError(f"comes twice: also as {(others or [source])[0]!r}, by field_map", field=name_of(member))
+                raise RowError(
+                    f"is given twice: also as {(others or [source])[0]!r}, by field_map", field=name_of(member)
+                )
             fields[member] = inner
 
     def _make_key(self, row: Mapping[Any, Any], fields: dict[Any, Any]) -> None:

@@ -140,7 +140,7 @@ def sparse_vector(value: Any) -> bytes:
         indices, values = map(_listed, (value["indices"], value["values"]))
         both = isinstance(indices, (list, tuple)) and isinstance(values, (list, tuple))
         if not both or len(indices) != len(values):
-            raise ValueError("must have 'indices' and 'values' that are lists of one length")
+            raise ValueError("must have 'indices' and 'values' that are lists of the same length")
         pairs = zip(indices, values, strict=True)
     weights: dict[int, bytes] = {}
     for given, weight in pairs:

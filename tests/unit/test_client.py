@@ -447,7 +447,7 @@ def test_a_proxy_that_leads_nowhere(server: ScriptedServer, monkeypatch: pytest.
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", "http://root:hunter2@127.0.0.1:1")
     with client_of("milvus.example.com") as client:
-        with pytest.raises(e.ConnectError, match=r"proxy that HTTP_PROXY or .* NO_PROXY") as caught:
+        with pytest.raises(e.ConnectError, match=r"through the proxy in HTTP_PROXY or .* NO_PROXY") as caught:
             client.list_collections()
     assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("http_proxy", "http://root:hunter2/x@proxy")

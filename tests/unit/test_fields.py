@@ -268,7 +268,7 @@ NOT_A_NUMBER = "not a finite number"
         (np.float32("nan"), "Float", NOT_A_NUMBER),
         ("NaN", "Float", "must be a float (Float), not str 'NaN'"),
         (True, "Double", "must be a float (Double), not bool"),
-        (1e39, "Float", "beyond float32"),
+        (1e39, "Float", "out of range for float32"),
         (1e-50, "Float", "too small for float32"),
         (2**53 + 1, "Double", "more digits than a float (Double) holds"),
         (10**400, "Double", "more digits"),
@@ -343,14 +343,14 @@ NOT_A_NUMBER = "not a finite number"
         ({True: 0.5}, "SparseFloatVector", "has the index True"),
         ({1: 0.5, "1": 0.6}, "SparseFloatVector", "has the index 1 twice"),
         ({"indices": [3, 3], "values": [1, 2]}, "SparseFloatVector", "has the index 3 twice"),
-        ({"indices": [3], "values": [1, 2]}, "SparseFloatVector", "lists of one length"),
-        ({"indices": 3, "values": 1}, "SparseFloatVector", "lists of one length"),
+        ({"indices": [3], "values": [1, 2]}, "SparseFloatVector", "lists of the same length"),
+        ({"indices": 3, "values": 1}, "SparseFloatVector", "lists of the same length"),
         ({"indices": [3]}, "SparseFloatVector", "has the index 'indices'"),
         ({5: -0.5}, "SparseFloatVector", "[5] is negative"),
         ({5: "0.5"}, "SparseFloatVector", "[5] must be a float (Float), not str '0.5'"),
         ({5: None}, "SparseFloatVector", "[5] is null"),
         ({5: float("nan")}, "SparseFloatVector", "[5] is nan"),
-        ({5: 1e39}, "SparseFloatVector", "[5] 1e+39 is beyond float32"),
+        ({5: 1e39}, "SparseFloatVector", "[5] 1e+39 is out of range for float32"),
         ({5: 1e-50}, "SparseFloatVector", "[5] 1e-50 is too small for float32"),
         ("text", "JSON", "must be a dict or a list (JSON), not str"),
         (None, "JSON", "is null"),
@@ -358,7 +358,7 @@ NOT_A_NUMBER = "not a finite number"
         ({"a": {1: 2}}, "JSON", ".a has the key 1, which is not a str"),
         ({"a": [2**63]}, "JSON", ".a[0] 9223372036854775808 is an int that Milvus does not keep exactly"),
         ({"a": datetime(2026, 1, 1)}, "JSON", ".a must be a JSON value, not datetime"),
-        ({"a": "x" * 65_536}, "JSON", "is 65544 bytes long as JSON, but may be 65536"),
+        ({"a": "x" * 65_536}, "JSON", "is 65544 bytes long as JSON; the limit is 65536"),
         ([1, "2"], "Array", "all of one type"),
         ([None], "Array", "all of one type"),
         ("x", "Array", "must be a list (Array)"),
@@ -369,8 +369,8 @@ NOT_A_NUMBER = "not a finite number"
         (float("-inf"), "dynamic", NOT_A_NUMBER),
         (np.array([1.0]), "dynamic", "convert it with value.tolist()"),
         ({"a": {1, 2}}, "dynamic", "convert it with list(value)"),
-        ("x" * 65_536, "dynamic", "makes the dynamic fields 65544 bytes long, but they may be 65536"),
-        ("<" * 11_000, "dynamic", "makes the dynamic fields 66008 bytes long"),
+        ("x" * 65_536, "dynamic", "brings the dynamic fields to 65544 bytes; together they may have 65536"),
+        ("<" * 11_000, "dynamic", "brings the dynamic fields to 66008 bytes"),
     ],
 )
 def test_refused_with_the_reason(value: Any, kind: str, reason: str) -> None:
@@ -397,7 +397,7 @@ def test_what_python_itself_cannot_write() -> None:
         ([HUGE, 1], "BinaryVector", 16, "[0] must be an int from 0 to 255, not an int of 16610 bits"),
         ({HUGE: 1.0}, "SparseFloatVector", None, "has the index an int of 16610 bits"),
         ({HUGE: 1}, "dynamic", None, "has the key an int of 16610 bits, which is not a str"),
-        ({"a": {HUGE}}, "dynamic", None, ".a must be a JSON value, not set of a kind that cannot be shown"),
+        ({"a": {HUGE}}, "dynamic", None, ".a must be a JSON value, not set a value that cannot be shown"),
     ):
         assert reason in refused(value, kind, size)
     text = FieldSchema(name="text", type="VarChar", size=9)
@@ -415,7 +415,7 @@ def test_what_is_stored_does_not_depend_on_how_numpy_prints() -> None:
 def test_nesting_without_end() -> None:
     nested: list[Any] = []
     nested.append(nested)
-    assert "nested more than 100 deep" in refused(nested, "dynamic")
+    assert "nested more than 100 levels deep" in refused(nested, "dynamic")
 
 
 def test_elements_of_an_array_whose_type_is_known() -> None:
@@ -423,8 +423,8 @@ def test_elements_of_an_array_whose_type_is_known() -> None:
     assert refused([1, 128], "Array", element_type="Int8").startswith("[1] 128 is not within Int8")
     assert refused([1], "Array", element_type="VarChar").startswith("[0] must be a str (VarChar)")
     assert refused(["ab", "é!"], "Array", 2, element_type="VarChar").startswith("[1] is 3 bytes long in UTF-8")
-    assert "is changed by some types of Array" in refused([2**53 + 1], "Array")
-    assert "is changed by some types of Array" in refused([1e-60], "Array")
+    assert "would be changed by some types of Array" in refused([2**53 + 1], "Array")
+    assert "would be changed by some types of Array" in refused([1e-60], "Array")
     assert encoded([2**53, -(2**53)], "Array") == "[9007199254740992,-9007199254740992]"
     assert encoded([0.0, 1e-44], "Array") == "[0.0,1.0e-44]"
     assert encoded([2**53 + 1], "Array", element_type="Int64") == "[9007199254740993]"
@@ -446,8 +446,8 @@ def test_missing_extra_and_reserved_fields() -> None:
         ([text], True, {"text": "x"}, "id", "is missing"),
         ([text], False, {"id": 1, "text": "x", "title": "y"}, "title", "is not a field of 'docs', which has no"),
         ([], True, {"id": 1, "$meta": {}}, "$meta", "is reserved by Milvus"),
-        ([], True, {"id": 1, 5: "x"}, "5", "is a field name of type int, not str"),
-        ([], True, {"id": 1, HUGE: "x"}, "an int of 16610 bits", "is a field name of type int, not str"),
+        ([], True, {"id": 1, 5: "x"}, "5", "is a field name of type int; names must be str"),
+        ([], True, {"id": 1, HUGE: "x"}, "an int of 16610 bits", "is a field name of type int; names must be str"),
         (
             [FieldSchema(name="bm25", type="SparseFloatVector", function_output=True)],
             True,
@@ -469,7 +469,7 @@ def test_nullable_and_default() -> None:
     )
     assert rows.encode({"id": 1})[1] == b'{"id":1}'
     assert rows.encode({"id": 1, "n": None, "d": 5})[1] == b'{"id":1,"n":null,"d":5}'
-    with pytest.raises(RowError, match="field 'd' is null, for which Milvus would store the field's default"):
+    with pytest.raises(RowError, match="field 'd' is null; Milvus would store the field's default"):
         rows.encode({"id": 1, "d": None})
     with pytest.raises(RowError, match="field 'n' 128 is not within Int8"):
         rows.encode({"id": 1, "n": 128})
@@ -477,7 +477,7 @@ def test_nullable_and_default() -> None:
 
 def test_collections_that_cannot_be_written() -> None:
     for fields, old, message in (
-        ([FieldSchema(name="x", type="JSON")], True, "field 'x' is of type JSON: Milvus before 2.3.6 cannot"),
+        ([FieldSchema(name="x", type="JSON")], True, "field 'x' is of type JSON: Milvus before 2.3.6 does not accept"),
         ([FieldSchema(name="x", type="Array")], True, "is of type Array: Milvus before 2.3.6 cannot"),
         *(
             (

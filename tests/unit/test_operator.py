@@ -55,11 +55,11 @@ def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[s
         ({"files": 5}, "files must be a path"),
         (
             {"entities": [], "collection_name": ""},
-            "collection_name must be a non-empty str that can be printed, not ''",
+            "collection_name must be a non-empty, printable str, not ''",
         ),
-        ({"entities": [], "collection_name": None}, "collection_name must be a non-empty str"),
-        ({"entities": [], "collection_name": "\ud800"}, "collection_name must be a non-empty str that can be printed"),
-        ({"entities": [], "db_name": " "}, "db_name must be a non-empty str"),
+        ({"entities": [], "collection_name": None}, "collection_name must be a non-empty, printable str"),
+        ({"entities": [], "collection_name": "\ud800"}, "collection_name must be a non-empty, printable str"),
+        ({"entities": [], "db_name": " "}, "db_name must be a non-empty, printable str"),
     ],
 )
 def test_arguments_refused_when_the_task_runs(upsert: Any, arguments: dict[str, Any], message: str) -> None:
@@ -164,7 +164,7 @@ def test_hook_upsert_refuses_before_sending(server: ScriptedServer, upsert: Any)
     hook = MilvusRestHook()
     for data, message in (
         ([entity(1), entity("2")], r"^\[1\]: field 'id' must be an int \(Int64\), not str '2'$"),
-        ([entity(1), entity(1)], r"\[1\]: has the primary key 1, as has \[0\]"),
+        ([entity(1), entity(1)], r"\[1\]: has the same primary key as \[0\]: 1"),
         ([entity(1), None], r"\[1\]: a row must be an object"),
         ([entity(1) | {"text": None}], r"\[0\]: field 'text' is null, but must be a str"),
         ("text", "data must be one entity"),
