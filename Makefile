@@ -15,6 +15,7 @@ PYTHON_NEWEST ?= $(call python,3.13)
 python = $(or $(shell for python in python$(1) \
 	$$($(PYTHON) -c 'import sys; print(sys.base_prefix)')/../$(1).*/bin/python; do \
 	$$python -c '' 2> /dev/null && echo $$python && break; done),$(error make test-all needs Python $(1)))
+SHELL := bash
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
@@ -92,9 +93,15 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 .venv-3.13/installed: requirements/airflow-3.3.txt pyproject.toml
 	$(call environment,$(PYTHON_NEWEST))
 
+# Of pip's thousand lines, one for every 25 packages.
+PROGRESS := awk '/^Collecting/ && ++found % 25 == 0 {print "  found " found " packages"} \
+	/^(Downloading|Using cached)/ && ++got % 25 == 0 {print "  downloaded " got} \
+	/^Installing/ {print "  installing them"} {fflush()}'
+
 define environment
+	@echo "Installing Airflow and what goes with it into $(@D): two minutes or more …"
 	$(1) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --requirement $<
+	@set -o pipefail; $(@D)/bin/python -m pip install --progress-bar off --requirement $< | $(PROGRESS)
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 endef

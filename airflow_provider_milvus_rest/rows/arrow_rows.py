@@ -1,4 +1,4 @@
-"""Parquet and Arrow, in files and in memory: ``pip install 'airflow-provider-milvus-rest[arrow]'``.
+"""Parquet and Arrow, in files and in memory, with pyarrow.
 
 Vectors come from Arrow's buffers as arrays, without a Python float for each number.
 """

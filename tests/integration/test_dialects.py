@@ -22,7 +22,7 @@ from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
-from airflow_provider_milvus_rest.testing.local_milvus import TOKEN
+from airflow_provider_milvus_rest.testing.local_milvus import PASSWORD, TOKEN
 from tests.contract_server import LATEST, ContractServer, Field, halves
 from tests.entities import entity
 from tests.servers import COLLECTIONS, DESCRIBE, UPSERT, UPSERT_V2, Reply, Request, ScriptedServer
@@ -334,7 +334,7 @@ def test_switching_the_api_version_changes_nothing_else(monkeypatch: pytest.Monk
     for api_version in ("v1", "v2"):
         with ContractServer("2.6.x", auth=TOKEN) as server:
             server.create_collection("docs", KEY, VECTOR, TEXT)
-            connection = {"conn_type": "milvus_rest", "host": server.url, "login": "root", "password": "Milvus"}
+            connection = {"conn_type": "milvus_rest", "host": server.url, "login": "root", "password": PASSWORD}
             monkeypatch.setenv(CONNECTION, json.dumps(connection | {"extra": {"api_version": api_version}}))
             outputs = upsert.execute({})
             rejects = [json.loads(line)["$reject"] for line in Path(outputs["rejects_path"]).read_text().splitlines()]
