@@ -28,6 +28,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-milvus-rest",
         "name": "Milvus (REST)",
+        "versions": [__version__],
         "description": "Upsert entities into `Milvus <https://milvus.io/>`__ over its REST API.",
         "integrations": [
             {"integration-name": integration, "external-doc-url": "https://milvus.io/", "tags": ["service"]}
