@@ -100,7 +100,7 @@ clean:
 # make workflows  check .github
 # make audit      known vulnerabilities in what is locked; needs PyPI's JSON API
 # make docs       the documentation site, into site/
-.PHONY: package matrix lowest workflows audit licenses docs lock-tools
+.PHONY: package matrix lowest workflows release-check audit licenses docs lock-tools
 RELEASE := .venv-release/bin
 
 package: .venv-release/installed
@@ -130,24 +130,32 @@ matrix: .venv-release/installed
 	$(MATRIX)/bin/python -m pytest -m "not heavy $(if $(filter 2.%,$(AIRFLOW)),and not airflow_3)" \
 		tests/unit tests/system/test_dags.py tests/system/test_examples.py
 
+# The lowest versions of what the package itself names; what they and the tests need beside is the newest that fits.
 lowest: .venv-release/installed
 	$(PYTHON_OLDEST) -m venv --without-pip --clear .venv-lowest
-	$(RELEASE)/uv pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-emit-index-url \
-		--extra dev --group matrix pyproject.toml -o .venv-lowest/lowest.txt
-	$(UV_INSTALL) .venv-lowest -r .venv-lowest/lowest.txt
-	$(UV_INSTALL) .venv-lowest --no-deps -e .
+	$(RELEASE)/uv pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
+		--no-emit-index-url --no-annotate --extra arrow --extra local pyproject.toml -o .venv-lowest/lowest.txt
+	$(UV_INSTALL) .venv-lowest --constraints .venv-lowest/lowest.txt --group matrix -e ".[dev]"
 	.venv-lowest/bin/python -m pytest -m "not heavy and not airflow_3" tests/unit
 
 workflows: .venv-release/installed
 	$(RELEASE)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(RELEASE)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(RELEASE)/zizmor --offline --pedantic .github
+	@command -v actionlint > /dev/null && actionlint || echo "actionlint is not on the path, and was not run"
+
+# What a tag must agree with before it is published.
+TAG ?= v$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' airflow_provider_milvus_rest/__init__.py)
+release-check:
+	grep -q '^__version__ = "$(TAG:v%=%)"$$' airflow_provider_milvus_rest/__init__.py
+	grep -q '^## \[$(TAG:v%=%)\] - [0-9-]*$$' CHANGELOG.md
+	grep -q '^repository = "https://' pyproject.toml
 
 # --strict: else what could not be looked up counts as free of vulnerabilities.
 audit: .venv-release/installed
 	for set in requirements/*.txt; do $(RELEASE)/pip-audit --strict --disable-pip --no-deps -r $$set || exit; done
 
-licenses: .venv/installed
+licenses: install
 	$(RUN) requirements/licenses.py > requirements/LICENSES.md
 
 docs: .venv-docs/installed

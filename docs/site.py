@@ -3,6 +3,7 @@
 import ast
 import posixpath
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def examples() -> str:
         source = path.read_text()
         text = ast.get_docstring(ast.parse(source)) or ""
         code = source.partition('"""\n\n')[2].strip()
-        parts.append(f"## {path.stem} {{ #{path.stem} }}\n\n{text}\n\n```python\n{code}\n```\n".replace("``", "`", 0))
+        parts.append(f"## {path.stem} {{ #{path.stem} }}\n\n{text}\n\n```python\n{code}\n```\n")
     return "\n".join(parts)
 
 
@@ -96,8 +97,7 @@ def reference(name: str, modules: dict[str, str]) -> str:
     """A page that mkdocstrings fills in."""
     parts = [f"# {name.capitalize()}\n"]
     for module, members in modules.items():
-        for member in members.split():
-            parts.append(f"::: {PACKAGE}.{module}.{member}\n")
+        parts += [f"::: {PACKAGE}.{module}.{member}\n" for member in members.split()]
         if not members:
             parts.append(f"::: {PACKAGE}.{module}\n    options:\n      show_root_heading: false\n")
     return "\n".join(parts)
@@ -109,11 +109,12 @@ class SphinxRoles(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite one docstring."""
         if obj.docstring:
-            obj.docstring.value = ROLE.sub(self.link, obj.docstring.value)
+            obj.docstring.value = ROLE.sub(partial(self.link, obj.module.path), obj.docstring.value)
 
     @staticmethod
-    def link(found: re.Match[str]) -> str:
-        """The last part of a name in code, with the whole name as a tooltip."""
+    def link(module: str, found: re.Match[str]) -> str:
+        """A name in code; a name without a dot is one of the module."""
         short, name = found.groups()
         text = name.rpartition(".")[2] if short else name
-        return f'<autoref identifier="{name}" optional><code>{text}</code></autoref>'
+        whole = name if "." in name else f"{module}.{name}"
+        return f'<autoref identifier="{whole}" optional><code>{text}</code></autoref>'

@@ -1,4 +1,4 @@
-"""What the README's first DAG does where only the wheel is installed: ``make package`` runs this outside of the clone."""
+"""The README's first DAG where only the wheel is installed; ``make package`` runs this outside of the clone."""
 
 import os
 import re
@@ -23,6 +23,7 @@ def airflow(*arguments: str, expected: str = "") -> None:
 
 
 def main() -> None:
+    """Make the collection, run the DAG, then an example from the wheel."""
     home = Path(tempfile.mkdtemp(prefix="first-page-"))
     os.environ |= {
         "AIRFLOW_HOME": str(home),

@@ -38,6 +38,7 @@ BLOCKS = {
     "CONTRIBUTING.md": ("make test-all", "given"),
     "docs/assets-and-lineage.md": ("asset", "transport"),
     "docs/comparison.md": ("peers",),
+    "docs/compatibility-policy.md": (),
     "docs/connection.md": ("json", "uri", "zilliz"),
     "docs/distributed.md": ("shards", "pool", "make distributed", "distributed"),
     "docs/exactness.md": ("reject",),
