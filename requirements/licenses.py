@@ -1,9 +1,10 @@
 """Lists the licences of what pyproject.toml names, as installed: ``make licenses``."""
 
 import re
-import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+import tomllib
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -13,7 +14,7 @@ SETS = {
     "Extra `local`": EXTRAS["local"],
     "Extra `dev`, for work on the package": EXTRAS["dev"],
 }
-COPYLEFT = re.compile(r"\b(A|L)?GPL|General Public|EUPL|SSPL", re.IGNORECASE)
+COPYLEFT = re.compile(r"\b(A|L)?GPL|General Public|EUPL|SSPL|\bMPL|Mozilla", re.IGNORECASE)
 
 
 def license_of(name: str) -> str:
@@ -25,8 +26,9 @@ def license_of(name: str) -> str:
     text = metadata.get("License", "")
     short = text if text and "\n" not in text and len(text) < 60 else ""
     files = [each for each in distribution(name).files or [] if each.stem.upper().startswith("LICEN")]
-    first = files[0].read_text().strip().partition("\n")[0] if files else "not stated"
-    return metadata.get("License-Expression") or short or ", ".join(classifiers) or first
+    mit = any("Permission is hereby granted, free of charge" in file.read_text() for file in files)
+    unstated = "MIT, by its text" if mit else "not stated"
+    return metadata.get("License-Expression") or short or ", ".join(classifiers) or unstated
 
 
 def closure(names: list[str]) -> set[str]:
@@ -54,9 +56,8 @@ def main() -> None:
                 print(f"| {name} | {distribution(name).version} | {license_of(name)} |")
     everything = closure([*PROJECT["dependencies"], *EXTRAS["arrow"], *EXTRAS["local"]])
     copyleft = {name: license_of(name) for name in sorted(everything) if COPYLEFT.search(license_of(name))}
-    print(
-        f"\n## Copyleft\n\nOf the {len(everything)} packages that all of this but `dev` installs, with Airflow's own:\n"
-    )
+    print("\n## Copyleft, weak (MPL) or strong\n")
+    print(f"Of the {len(everything)} packages that these install, without `dev` and with what Airflow needs:\n")
     print("\n".join(f"- {name}: {text}" for name, text in copyleft.items()) or "none.")
 
 

@@ -46,7 +46,7 @@ def main() -> None:
     (home / "dags" / "upsert_docs.py").write_text(dag)
     airflow("db", "migrate")
     airflow("dags", "test", "upsert_docs", expected="3 rows upserted")
-    airflow("providers", "get", "airflow-provider-milvus-rest", expected="Milvus")
+    airflow("providers", "get", "airflow-provider-milvus-rest", expected="airflow-provider-milvus-rest")
     os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(installed.parent / "example_dags")
     airflow("dags", "test", "example_milvus_rest_taskflow", expected="608")
     for name in EXAMPLES:
