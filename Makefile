@@ -127,3 +127,81 @@ LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url
 
 clean:
 	rm -rf .venv .venv-2.11 .venv-3.13 .airflow
+
+# What a release needs, in environments of its own: see RELEASE.md.
+# make package    build sdist and wheel twice, check them, and run the README's first DAG from the wheel alone
+# make matrix     unit and DAG tests: AIRFLOW=3.1 PYTHON_VERSION=3.12
+# make lowest     unit tests with the lowest versions that pyproject.toml admits
+# make workflows  check .github
+# make audit      known vulnerabilities in what is locked; needs PyPI's JSON API
+# make docs       the documentation site, into site/
+.PHONY: package matrix lowest workflows release-check audit licenses docs lock-tools
+RELEASE := .venv-release/bin
+
+package: .venv-release/installed
+	rm -rf dist .venv-release/again
+	$(RELEASE)/python -m build --no-isolation
+	$(RELEASE)/python -m build --no-isolation --outdir .venv-release/again
+	diff -r dist .venv-release/again
+	$(RELEASE)/twine check --strict dist/*
+	$(RELEASE)/check-wheel-contents dist/*.whl
+	$(call from_wheel,3.3,$(PYTHON))
+	$(call from_wheel,2.11,$(PYTHON_OLDEST))
+
+define from_wheel
+	$(2) -m venv --without-pip --clear .venv-wheel
+	$(UV_INSTALL) .venv-wheel --constraints requirements/airflow-$(1).txt "$$(echo dist/*.whl)[local]"
+	cd .venv-wheel && bin/python -m airflow_provider_milvus_rest.testing -- bin/python ../tests/first_page.py
+endef
+UV_INSTALL := $(RELEASE)/uv pip install --no-config --quiet --python
+
+# The newest release of an Airflow minor version, with what it admits today.
+AIRFLOW ?= 3.3
+PYTHON_VERSION ?= 3.11
+MATRIX = .venv-matrix-$(AIRFLOW)-$(PYTHON_VERSION)
+matrix: .venv-release/installed
+	$(call python,$(PYTHON_VERSION)) -m venv --without-pip --clear $(MATRIX)
+	$(UV_INSTALL) $(MATRIX) --group matrix "apache-airflow~=$(AIRFLOW).0" -e ".[dev]"
+	$(MATRIX)/bin/python -m pytest -m "not heavy $(if $(filter 2.%,$(AIRFLOW)),and not airflow_3)" \
+		tests/unit tests/system/test_dags.py tests/system/test_examples.py
+
+# The lowest versions of what the package itself names; what they and the tests need beside is the newest that fits.
+lowest: .venv-release/installed
+	$(PYTHON_OLDEST) -m venv --without-pip --clear .venv-lowest
+	$(RELEASE)/uv pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
+		--no-emit-index-url --no-annotate --extra arrow --extra local pyproject.toml -o .venv-lowest/lowest.txt
+	$(UV_INSTALL) .venv-lowest --constraints .venv-lowest/lowest.txt --group matrix -e ".[dev]"
+	.venv-lowest/bin/python -m pytest -m "not heavy and not airflow_3" tests/unit
+
+workflows: .venv-release/installed
+	$(RELEASE)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RELEASE)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(RELEASE)/zizmor --offline --pedantic .github
+	@command -v actionlint > /dev/null && actionlint || echo "actionlint is not on the path, and was not run"
+
+# What a tag must agree with before it is published.
+TAG ?= v$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' airflow_provider_milvus_rest/__init__.py)
+release-check:
+	grep -q '^__version__ = "$(TAG:v%=%)"$$' airflow_provider_milvus_rest/__init__.py
+	grep -q '^## \[$(TAG:v%=%)\] - [0-9-]*$$' CHANGELOG.md
+	grep -q '^repository = "https://' pyproject.toml
+
+# --strict: else what could not be looked up counts as free of vulnerabilities.
+audit: .venv-release/installed
+	for set in requirements/*.txt; do $(RELEASE)/pip-audit --strict --disable-pip --no-deps -r $$set || exit; done
+
+licenses: install
+	$(RUN) requirements/licenses.py > requirements/LICENSES.md
+
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-release/installed .venv-docs/installed: .venv-%/installed: requirements/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+lock-tools:
+	for set in release docs; do $(UV_LOCK) -o requirements/$$set.txt requirements/$$set.in || exit; done
+UV_LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock-tools" --python-version 3.11

@@ -24,6 +24,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-milvus-rest",
         "name": name,
+        "versions": [__version__],
         "description": "Upsert entities into `Milvus <https://milvus.io/>`__ over its REST API.",
         "integrations": [{"integration-name": name, "external-doc-url": "https://milvus.io/", "tags": ["service"]}],
         "hooks": [{"integration-name": name, "python-modules": [hook]}],

@@ -45,6 +45,7 @@ BLOCKS = {
     "docs/compatibility.md": ("make test-milvus", "given server"),
     "docs/deployment.md": ("wheel", "wheel installed", "image", "helm", "secret", "astro"),
     "docs/connection.md": ("local", "json", "uri", "zilliz"),
+    "docs/compatibility-policy.md": (),
     "docs/distributed.md": ("shards", "pool", "make distributed", "distributed"),
     "docs/exactness.md": ("reject",),
     "docs/operator.md": ("operator", "progress", "paths", "decorator", "hook"),
