@@ -2,6 +2,7 @@
 # make unit       install, run what needs no Milvus: within a minute on 2 cores
 # make test       install, check, test: within 5 minutes on 2 cores
 # make test-all   the same, and what takes longer: all that CI runs
+# make test-milvus VERSION=2.6.20 API=v2   the integration tests against that Milvus, in Docker, and what it answered
 # make distributed  the sharded example on two Celery workers; needs redis-server
 # make screenshots  the pictures in docs/images; needs chromium
 # make bench      measure it, side by side with other ways: about 15 minutes
@@ -14,6 +15,7 @@ PYTHON_NEWEST ?= $(call python,3.13)
 python = $(or $(shell for python in python$(1) \
 	$$($(PYTHON) -c 'import sys; print(sys.base_prefix)')/../$(1).*/bin/python; do \
 	$$python -c '' 2> /dev/null && echo $$python && break; done),$(error make test-all needs Python $(1)))
+SHELL := bash
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
@@ -25,7 +27,7 @@ WORKERS ?= 4
 TESTS := -m pytest --numprocesses $(WORKERS)
 KNOW_AIRFLOW := tests/unit tests/system $(patsubst %,tests/integration/test_%.py,connections sources storage upsert)
 
-.PHONY: demo unit test test-all distributed screenshots bench soak lint install lock clean
+.PHONY: demo unit test test-all test-milvus distributed screenshots bench soak lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -36,11 +38,24 @@ unit: install
 test: install lint
 	$(RUN) $(TESTS) -m "not heavy"
 
-test-all: install .venv-2.11/installed .venv-3.13/installed lint
+test-all: install .venv/recipes .venv-2.11/installed .venv-3.13/installed lint
 	$(RUN) $(TESTS) -m "not alone"
 	$(RUN) -m pytest -m alone
 	.venv-2.11/bin/python $(TESTS) -m "not airflow_3" $(KNOW_AIRFLOW)
 	.venv-3.13/bin/python $(TESTS) -m "not heavy" tests/unit tests/system/test_examples.py
+
+# The server is removed again, whatever happens. RECORD= does not record.
+API ?= v2
+MILVUS_PORT ?= 19530
+RECORD ?= tests/recorded
+COMPOSE ?= docker compose --file tests/milvus/compose.yaml
+test-milvus: export MILVUS_VERSION = $(VERSION)
+test-milvus: export MILVUS_PORT := $(MILVUS_PORT)
+test-milvus: install
+	$(if $(VERSION),,$(error make test-milvus needs VERSION, for example VERSION=2.6.20))
+	trap '$(COMPOSE) down --volumes' EXIT; $(COMPOSE) up --detach --wait && \
+		MILVUS_REST_TEST_URI=http://127.0.0.1:$(MILVUS_PORT) MILVUS_REST_TEST_TOKEN=root:Milvus \
+		MILVUS_REST_TEST_API_VERSION=$(API) MILVUS_REST_TEST_RECORD=$(RECORD) $(RUN) -m pytest tests/integration
 
 distributed: install
 	$(RUN) example_dags/distributed.py
@@ -67,15 +82,26 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 .venv/installed: requirements/airflow-3.3.txt pyproject.toml
 	$(call environment,$(PYTHON))
 
+# What the recipes and the AI example need beside it: a minute, and 440 MB.
+.venv/recipes: .venv/installed requirements/recipes.txt
+	.venv/bin/python -m pip install --quiet --requirement requirements/recipes.txt
+	touch $@
+
 .venv-2.11/installed: requirements/airflow-2.11.txt pyproject.toml
 	$(call environment,$(PYTHON_OLDEST))
 
 .venv-3.13/installed: requirements/airflow-3.3.txt pyproject.toml
 	$(call environment,$(PYTHON_NEWEST))
 
+# Of pip's thousand lines, one for every 25 packages.
+PROGRESS := awk '/^Collecting/ && ++found % 25 == 0 {print "  found " found " packages"} \
+	/^(Downloading|Using cached)/ && ++got % 25 == 0 {print "  downloaded " got} \
+	/^Installing/ {print "  installing them"} {fflush()}'
+
 define environment
+	@echo "Installing Airflow and what goes with it into $(@D): two minutes or more …"
 	$(1) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --requirement $<
+	@set -o pipefail; $(@D)/bin/python -m pip install --progress-bar off --requirement $< | $(PROGRESS)
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 endef
@@ -92,7 +118,8 @@ endef
 
 # Pins what pyproject.toml leaves open.
 lock:
-	$(LOCK) --python-version 3.11 -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
+	$(LOCK) --python-version 3.11 --extra ai -o requirements/recipes.txt requirements/recipes.in
+	$(LOCK) --python-version 3.11 -c requirements/recipes.txt -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
 	$(LOCK) --python-version 3.10 -o requirements/airflow-2.11.txt requirements/airflow-2.11.in
 
 LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \
@@ -100,3 +127,81 @@ LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url
 
 clean:
 	rm -rf .venv .venv-2.11 .venv-3.13 .airflow
+
+# What a release needs, in environments of its own: see RELEASE.md.
+# make package    build sdist and wheel twice, check them, and run the README's first DAG from the wheel alone
+# make matrix     unit and DAG tests: AIRFLOW=3.1 PYTHON_VERSION=3.12
+# make lowest     unit tests with the lowest versions that pyproject.toml admits
+# make workflows  check .github
+# make audit      known vulnerabilities in what is locked; needs PyPI's JSON API
+# make docs       the documentation site, into site/
+.PHONY: package matrix lowest workflows release-check audit licenses docs lock-tools
+RELEASE := .venv-release/bin
+
+package: .venv-release/installed
+	rm -rf dist .venv-release/again
+	$(RELEASE)/python -m build --no-isolation
+	$(RELEASE)/python -m build --no-isolation --outdir .venv-release/again
+	diff -r dist .venv-release/again
+	$(RELEASE)/twine check --strict dist/*
+	$(RELEASE)/check-wheel-contents dist/*.whl
+	$(call from_wheel,3.3,$(PYTHON))
+	$(call from_wheel,2.11,$(PYTHON_OLDEST))
+
+define from_wheel
+	$(2) -m venv --without-pip --clear .venv-wheel
+	$(UV_INSTALL) .venv-wheel --constraints requirements/airflow-$(1).txt "$$(echo dist/*.whl)[local]"
+	cd .venv-wheel && bin/python -m airflow_provider_milvus_rest.testing -- bin/python ../tests/first_page.py
+endef
+UV_INSTALL := $(RELEASE)/uv pip install --no-config --quiet --python
+
+# The newest release of an Airflow minor version, with what it admits today.
+AIRFLOW ?= 3.3
+PYTHON_VERSION ?= 3.11
+MATRIX = .venv-matrix-$(AIRFLOW)-$(PYTHON_VERSION)
+matrix: .venv-release/installed
+	$(call python,$(PYTHON_VERSION)) -m venv --without-pip --clear $(MATRIX)
+	$(UV_INSTALL) $(MATRIX) --group matrix "apache-airflow~=$(AIRFLOW).0" -e ".[dev]"
+	$(MATRIX)/bin/python -m pytest -m "not heavy $(if $(filter 2.%,$(AIRFLOW)),and not airflow_3)" \
+		tests/unit tests/system/test_dags.py tests/system/test_examples.py
+
+# The lowest versions of what the package itself names; what they and the tests need beside is the newest that fits.
+lowest: .venv-release/installed
+	$(PYTHON_OLDEST) -m venv --without-pip --clear .venv-lowest
+	$(RELEASE)/uv pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
+		--no-emit-index-url --no-annotate --extra arrow --extra local pyproject.toml -o .venv-lowest/lowest.txt
+	$(UV_INSTALL) .venv-lowest --constraints .venv-lowest/lowest.txt --group matrix -e ".[dev]"
+	.venv-lowest/bin/python -m pytest -m "not heavy and not airflow_3" tests/unit
+
+workflows: .venv-release/installed
+	$(RELEASE)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RELEASE)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(RELEASE)/zizmor --offline --pedantic .github
+	@command -v actionlint > /dev/null && actionlint || echo "actionlint is not on the path, and was not run"
+
+# What a tag must agree with before it is published.
+TAG ?= v$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' airflow_provider_milvus_rest/__init__.py)
+release-check:
+	grep -q '^__version__ = "$(TAG:v%=%)"$$' airflow_provider_milvus_rest/__init__.py
+	grep -q '^## \[$(TAG:v%=%)\] - [0-9-]*$$' CHANGELOG.md
+	grep -q '^repository = "https://' pyproject.toml
+
+# --strict: else what could not be looked up counts as free of vulnerabilities.
+audit: .venv-release/installed
+	for set in requirements/*.txt; do $(RELEASE)/pip-audit --strict --disable-pip --no-deps -r $$set || exit; done
+
+licenses: install
+	$(RUN) requirements/licenses.py > requirements/LICENSES.md
+
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-release/installed .venv-docs/installed: .venv-%/installed: requirements/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+lock-tools:
+	for set in release docs; do $(UV_LOCK) -o requirements/$$set.txt requirements/$$set.in || exit; done
+UV_LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock-tools" --python-version 3.11

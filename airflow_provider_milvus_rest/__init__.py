@@ -8,40 +8,35 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ASSETS = "airflow_provider_milvus_rest.assets"
-_HOOK = "airflow_provider_milvus_rest.hooks.milvus_rest"
-_DECORATOR = "airflow_provider_milvus_rest.decorators.milvus_rest"
-_OPERATOR = "airflow_provider_milvus_rest.operators.milvus_rest"
-
 
 def get_provider_info() -> dict[str, Any]:
     """What the ``apache_airflow_provider`` entry point hands to Airflow."""
-    integration = "Milvus (REST)"
-    uris = [
-        {
-            "schemes": ["milvus"],
-            "handler": f"{_ASSETS}.milvus_rest.sanitize_uri",
-            "factory": f"{_ASSETS}.milvus_rest.create_asset",
-            "to_openlineage_converter": f"{_ASSETS}.openlineage.convert_asset_to_openlineage",
-        }
-    ]
+    name = "Milvus (REST)"
+    hook, operator, decorator, asset = (
+        f"{__name__}.{room}.milvus_rest" for room in ("hooks", "operators", "decorators", "assets")
+    )
+    uris = {
+        "schemes": ["milvus"],
+        "handler": f"{asset}.sanitize_uri",
+        "factory": f"{asset}.create_asset",
+        "to_openlineage_converter": f"{__name__}.assets.openlineage.convert_asset_to_openlineage",
+    }
     return {
         "package-name": "airflow-provider-milvus-rest",
-        "name": "Milvus (REST)",
+        "name": name,
+        "versions": [__version__],
         "description": "Upsert entities into `Milvus <https://milvus.io/>`__ over its REST API.",
-        "integrations": [
-            {"integration-name": integration, "external-doc-url": "https://milvus.io/", "tags": ["service"]}
-        ],
-        "hooks": [{"integration-name": integration, "python-modules": [_HOOK]}],
-        "operators": [{"integration-name": integration, "python-modules": [_OPERATOR]}],
-        "task-decorators": [{"name": "milvus_rest_upsert", "class-name": f"{_DECORATOR}.milvus_rest_upsert_task"}],
-        "asset-uris": uris,
-        "dataset-uris": uris,  # what Airflow 2 reads
+        "integrations": [{"integration-name": name, "external-doc-url": "https://milvus.io/", "tags": ["service"]}],
+        "hooks": [{"integration-name": name, "python-modules": [hook]}],
+        "operators": [{"integration-name": name, "python-modules": [operator]}],
+        "task-decorators": [{"name": "milvus_rest_upsert", "class-name": f"{decorator}.milvus_rest_upsert_task"}],
+        "asset-uris": [uris],
+        "dataset-uris": [uris],  # what Airflow 2 reads
         "connection-types": [
             {
                 "connection-type": "milvus_rest",
-                "hook-class-name": f"{_HOOK}.MilvusRestHook",
-                "hook-name": "Milvus (REST)",
+                "hook-class-name": f"{hook}.MilvusRestHook",
+                "hook-name": name,
                 "conn-fields": CONN_FIELDS,
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
             }

@@ -90,7 +90,7 @@ class RowsRejectedError(MilvusRestError):
 
 
 class RowsDifferError(MilvusRestError):
-    """Rows are stored otherwise than they are in the source, or not at all. The message names the first ones."""
+    """Rows are stored with other values than in the source, or not at all. The message names the first ones."""
 
 
 class SourceUnavailableError(InputError, retryable=True):

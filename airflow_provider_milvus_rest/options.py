@@ -42,9 +42,9 @@ class Options:
     on_difference: str = "fail"
 
     def __post_init__(self) -> None:
-        _check_int("batch_size", self.batch_size, 1)
-        _check_int("max_request_bytes", self.max_request_bytes, 1)
-        _check_int("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
+        check_int("batch_size", self.batch_size, 1)
+        check_int("max_request_bytes", self.max_request_bytes, 1)
+        check_int("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
         seconds = self.retry_seconds
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
             raise InputError(f"retry_budget must be a timedelta or a number of seconds ≥ 0, not {shown(seconds)}")
@@ -55,12 +55,12 @@ class Options:
         if self.on_reject == "fail" and (self.rejects is not None or self.max_rejects is not None):
             raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
         if self.max_rejects is not None:
-            _check_int("max_rejects", self.max_rejects, 0)
-        _check_int("verify_sample", self.verify_sample, 0)
+            check_int("max_rejects", self.max_rejects, 0)
+        check_int("verify_sample", self.verify_sample, 0)
         if self.on_difference not in ("fail", "report"):
             raise InputError(f"on_difference must be 'fail' or 'report', not {shown(self.on_difference)}")
         if self.check_only and self.verify_sample:
-            raise InputError("check_only stores nothing that verify_sample could read back: leave one of them out")
+            raise InputError("check_only stores nothing, so verify_sample has nothing to read back: set one of them")
         shape.check(self.rows_path, self.field_map, self.key_from, self.convert)
 
     @property
@@ -75,7 +75,8 @@ class Options:
         return [self.partition_name, *shaped, uuid4().hex if convert is None else convert]
 
 
-def _check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
+def check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuse what is not an integer within limits."""
     if type(value) is not int or value < least or (most and value > most):
         limits = f"from {least} to {most}" if most else f"≥ {least}"
         raise InputError(f"{name} must be an integer {limits}, not {shown(value)}")

@@ -16,7 +16,7 @@ def shown(value: Any, limit: int = 40) -> str:
     try:
         return excerpt(repr(value), limit)
     except Exception:  # of a class of the user's, or an int of more than 4,300 digits, of which Python writes none
-        return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "of a kind that cannot be shown"
+        return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "a value that cannot be shown"
 
 
 def name_of(key: Any) -> str:

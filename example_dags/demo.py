@@ -15,7 +15,7 @@ TRACEBACK = re.compile(r"\[(error|critical)")
 
 
 def main() -> int:
-    print("Running example_milvus_rest_taskflow through Airflow …", flush=True)
+    print("Running example_milvus_rest_taskflow through Airflow, which takes ten seconds to start …", flush=True)
     command = [sys.executable, "-u", str(HERE / "example_milvus_rest_taskflow.py")]
     with (
         LOG.open("w") as log,

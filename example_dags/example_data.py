@@ -33,14 +33,15 @@ def milvus_client() -> MilvusClient:
     return MilvusClient(uri=settings.base_url, token=settings.token.get_secret_value() if settings.token else "")
 
 
-def create_collection(name: str) -> None:
-    """Create an empty collection for the corpus, in place of an older one."""
+def create_collection(name: str, key: str = "name", texts: tuple[str, ...] = ("text",), dim: int = 384) -> None:
+    """Create an empty collection, by default for the corpus, in place of an older one."""
     client = milvus_client()
     client.drop_collection(name)
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
-    schema.add_field("name", DataType.VARCHAR, max_length=128, is_primary=True)
-    schema.add_field("text", DataType.VARCHAR, max_length=1024)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=384)
+    schema.add_field(key, DataType.VARCHAR, max_length=128, is_primary=True)
+    for text in texts:
+        schema.add_field(text, DataType.VARCHAR, max_length=1024)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
     index = client.prepare_index_params()
     index.add_index("vector", index_type="FLAT", metric_type="COSINE")
     client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")

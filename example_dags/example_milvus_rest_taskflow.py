@@ -60,6 +60,7 @@ def example_milvus_rest_taskflow() -> None:
             COLLECTION, data=[query["vector"] for query in queries], limit=3, output_fields=["name", "text"]
         )
         answers = []
+        print("+ if the right answer is among the best three, - if not")
         for query, hits in zip(queries, found, strict=True):
             names = [hit["entity"]["name"] for hit in hits]
             mark = "+" if query["expected"] in names else "-"

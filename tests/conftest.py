@@ -39,6 +39,7 @@ from pymilvus import DataType, MilvusClient  # noqa: E402
 
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook  # noqa: E402
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress  # noqa: E402
+from tests.recorder import Recorder  # noqa: E402
 from tests.servers import ScriptedServer  # noqa: E402
 
 # How long an example takes on a busy machine says nothing about it.
@@ -48,6 +49,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.data_too_large, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("untimed")
+
+if folder := os.environ.get("MILVUS_REST_TEST_RECORD"):
+    Recorder(Path(folder)).install()
 
 pytest_plugins = ["airflow_provider_milvus_rest.testing.pytest_plugin", "tests.parallel"]
 
@@ -85,9 +89,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if GIVEN is None:
         return
     own = [item for item in items if item.get_closest_marker("own_server")]
+    names = sorted({item.nodeid.partition("[")[0] for item in own})
     config.hook.pytest_deselected(items=own)
     items[:] = [item for item in items if item not in own]
-    print(f"\n{len(own)} tests need a Milvus of their own, and do not run against {GIVEN.uri}")
+    print(
+        f"\n{len(own)} tests need a Milvus 2.3.5 of their own, and do not run against {GIVEN.uri}:", *names, sep="\n  "
+    )
 
 
 @pytest.fixture(scope="session", params=SERVERS if GIVEN is None else ["given"])

@@ -1,21 +1,46 @@
 """A local HTTP server that answers as a given version of Milvus would, for tests of what no server here can show.
 
-Written from the project's notes on Milvus's source (versions 2.3.2 to 3.0.1) and on what the real 2.3.5 answers. At
-"2.3.5", over v1, ``integration/test_contract.py`` compares it case by case with the real server.
+Its rules, and how each is known. [T]: measured on the real 2.3.5, over v1; ``integration/test_contract.py`` compares
+the two case by case, and ``tests/recorded`` keeps what was answered. [S]: read in Milvus's source and never run, so
+only as good as the reading. Files are of ``internal/``: hv1, hv2 and utils are ``handler_v1.go``, ``handler_v2.go``
+and ``utils.go`` in ``distributed/proxy/httpserver``; the others are in ``proxy``. Versions are those that were read:
+2.3.17, 2.4.23, 2.5.27, 2.6.20, 3.0 (its branch of 2026-08-23) and master (2026-08-20, with #52261).
 
-Never checked against a real server, so only as good as the reading of the source:
+- v1: paths, binding of bodies, credentials (401), codes 100, 800, 1802, 1804, 1806, values of scalars, FloatVector
+  and BinaryVector, dynamic fields, ``get`` and ``query``, describe: [T]. The same in later versions: [S] hv1, utils
+  2.4.23 to master, where nothing else stands below.
+- Int64 keys are answered as texts from 2.3.3 to 2.3.10 [T], and are read in base 10 from 2.3.6: [S] utils 2.3.17.
+- All of v2: paths, bodies, 1802 of the binding, success 0 (200 up to 2.3.17), describe, HTTP 408: [S] hv2 2.3.17 to
+  master.
+- autoID: refused by v1 [T]; over v2 from 2.4.17 a new key for each row: [S] hv2, util.go:checkUpsertPrimaryFieldData
+  2.5.27.
+- Nullable and default-valued fields over v1: :meth:`Milvus._check_nulls`, [S] hv1:upsert, utils:anyToColumns,
+  validate_util.go:fillWithValue, fillWithNullValueImpl and fillWithDefaultValue 2.5.27, before d298f17d78, 2.6.20.
+- Struct arrays: no describe of v1, nor v2's before 3.0, lists them; rows are refused with 1100 in 2.6 ([S]
+  util.go:checkAndFlattenStructFieldData 2.6.20), with 1804 from 3.0 ([S] utils:parseStructArrayRow 3.0).
+- Namespaces: 1100, [S] util.go:addNamespaceData 2.6.20.
+- Unknown partitions: 200, and from 2.4.10 1807, since the limiter looks them up first, unless quotas are off: [S]
+  hv2:wrapperProxyWithLimit, utils:CheckLimiter, util.go:GetRequestInfo 2.6.20. In v2, privileges (403) and the
+  limiter come after the rows were read, so after 1804: [S] hv2:upsert 2.6.20; in v1, privileges come first: [S] hv1
+  2.6.20.
+- Privileges: 403 with 65535, [T] in v1; [S] hv1:checkAuthorization, hv2:checkAuthorizationV2 2.6.20.
+- Aliases: describe and upsert take them [T]; v2's describe lists them, [S] hv2:getCollectionDetails.
+- v1's limiter answers twice: [S] hv1:upsert 2.4.23 to 3.0.
+- Duplicate keys: stored twice [T], refused from 2.6.8 [S] 2.6.20.
+- Extra and ``$meta`` fields: dropped and taken [T], refused from 2.4.17 [S] utils 2.4.23.
+- JSON, Array, base64 and text forms of vectors, Float16, BFloat16, sparse, Int8Vector: [S] utils, validate_util.go
+  2.4.23 to master. An Array's capacity is checked by upsert from 3.0 only (``withMaxCapCheck``): [S] task_upsert.go
+  2.6.20, 3.0.
+- TEXT: from 3.0, a JSON string, without a maximum length: [S] utils:checkAndSetData,
+  validate_util.go:checkTextFieldData 3.0.
+- Floats past MaxFloat32 as float64: Float on master ([S] utils:checkAndSetData, 23882ede2d), sparse weights from 2.4
+  ([S] ``CreateSparseFloatRowFromMap``).
+- Missing, null and out-of-range values are refused, dynamic numbers are kept: #52261, on master: [S] utils master. A
+  whole dynamic float from 2^64 on becomes an integer of more than 64 bits before that: [S] utils 2.6.20.
 
-- all of v2: paths, bodies, codes, the form of describe, partitions, HTTP 408, code 1807, autoID with new keys;
-- every version but 2.3.5, over v1 too: base64 and text forms of vectors, JSON and Array fields, nullable fields and
-  default values (and v1's fault with nulls in 2.5 and 2.6), Float16, BFloat16, sparse and Int8 vectors, refusal of
-  unknown fields and of duplicate keys, the strict reading of 3.0.1, the doubled answers of the limiter;
-- what 2.4 and later answer where the notes say nothing, which is what 2.3.5 answers: the checks in front of an upsert.
-
-Not here at all: privileges (403), search, delete, aliases, users, indexes and loading, consistency (rows are there at
-once), partial updates, struct arrays, Geometry, Timestamptz, rows of a segment that is being compacted.
+Not here at all: search, delete, users, indexes and loading, consistency (rows are there at once), partial updates,
+Geometry, Timestamptz, rows of a segment that is being compacted.
 """
-
-from __future__ import annotations
 
 import base64
 import itertools
@@ -35,15 +60,22 @@ import numpy as np
 from airflow_provider_milvus_rest.testing import MilvusAddress
 from tests.servers import LocalServer
 
-LATEST = {"2.3.x": "2.3.17", "2.4.x": "2.4.23", "2.5.x": "2.5.27", "2.6.x": "2.6.19", "3.0.x": "3.0.0"}
+LATEST = {"2.3.x": "2.3.17", "2.4.x": "2.4.23", "2.5.x": "2.5.27", "2.6.x": "2.6.20", "3.0.x": "3.0.0"}
+MASTER = "master"
+"""What follows 3.0: with #52261."""
 SINCE = {
+    "JSON": (2, 3, 6),
+    "Array": (2, 3, 6),
     "SparseFloatVector": (2, 4, 0),
     "Float16Vector": (2, 4, 0),
     "BFloat16Vector": (2, 4, 0),
     "Int8Vector": (2, 6, 0),
+    "Text": (3, 0, 0),
 }
+"""The first version that can be sent such a field over REST; all others from the start."""
 BITS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64}
 MAX_JSON_BYTES = 65_536
+MAX_FLOAT32 = (2 - 2**-23) * 2.0**127
 UNSET = object()
 
 
@@ -70,6 +102,9 @@ class Collection:
     auto_id: bool
     partitions: tuple[str, ...]
     id: int = field(default_factory=itertools.count(446_000_000_000_000_001).__next__)
+    structs: tuple[str, ...] = ()
+    """Names of fields that are arrays of structs."""
+    namespace: bool = False
     rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """The partition and the row; a key twice in one request is there twice, as it is in Milvus before 2.6.8."""
 
@@ -95,6 +130,16 @@ _GO_BOOLS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
+
+
+def version_of(version: str) -> tuple[int, int, int]:
+    """``"2.6.x"`` and ``"master"`` too; what follows the digits, as in ``2.3.5-lite``, does not count."""
+    if version == MASTER:
+        return 3, 1, 0
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", LATEST.get(version, version))
+    assert match, f"{version!r} is no version of Milvus"
+    major, minor, patch = map(int, match.groups())
+    return major, minor, patch
 
 
 def _not_json(reason: str) -> Any:
@@ -236,9 +281,12 @@ class Milvus:
     """What one version of Milvus makes of requests; rows are kept as pymilvus would return them."""
 
     def __init__(self, version: str) -> None:
-        major, minor, patch = map(int, LATEST.get(version, version).split("."))
-        self.version = (major, minor, patch)
-        self.strict = self.version >= (3, 0, 1)
+        self.version = version_of(version)
+        self.strict = self.version >= version_of(MASTER)  # 52261
+        self.quotas = True
+        self.forbidden = False
+        """Whether the user lacks the privilege to upsert."""
+        self.aliases: dict[str, str] = {}
         self.databases: dict[str, dict[str, Collection]] = {"default": {}}
         self.lock = threading.RLock()
         self._new_keys = itertools.count(449_000_000_000_000_001)
@@ -252,7 +300,7 @@ class Milvus:
         return self.databases[name]
 
     def collection(self, db_name: Any, name: Any) -> Collection:
-        found = self.database(db_name).get(name)
+        found = self.database(db_name).get(self.aliases.get(name, name))
         if found is None:
             where = f"[database={db_name or 'default'}][collection={name}]"
             raise Refused(100, f"can't find collection collection not found{where}")
@@ -272,13 +320,22 @@ class Milvus:
             rows = [self._row(collection, raw) for raw in raws]
         except (ValueError, ArithmeticError) as error:
             raise Refused(1804, f"fail to deal the insert data, error: {error}") from None
+        if api == "v2":
+            self.check_privilege()
         self._check_partition(collection, partition, api)
+        if collection.namespace:
+            raise Refused(1100, "namespace data is not set but namespace enabled: invalid parameter")
+        if collection.structs and self.version < (3, 0, 0):
+            raise Refused(
+                1100,
+                "the number of struct array fields is not the same as needed, expected: "
+                f"{len(collection.structs)}, actual: 0: invalid parameter",
+            )
+        if api == "v1":
+            self._check_nulls(collection, [dict(parts(raw)) for raw in raws])
         for row in rows:
             for item in collection.fields:
                 self._check(item, row.get(item.name))
-        nulls = any(item.nullable and row[item.name] is None for item in collection.fields for row in rows)
-        if nulls and api == "v1" and (2, 5, 0) <= self.version < (2, 6, 18):
-            raise Refused(1100, "the length of valid_data of field(x) is wrong: invalid parameter")
         key = collection.key.name
         keys = [row[key] for row in rows]
         if len(set(keys)) < len(keys) and self.version >= (2, 6, 8):
@@ -295,13 +352,39 @@ class Milvus:
         collection.rows += [(partition, row) for row in rows]
         return [row[key] for row in rows]
 
+    def check_privilege(self) -> None:
+        if self.forbidden:
+            raise Refused(
+                65535, "rpc error: code = PermissionDenied desc = PrivilegeUpsert: permission deny to bob", 403
+            )
+
+    def _check_nulls(self, collection: Collection, rows: list[dict[str | None, str]]) -> None:
+        """v1 of 2.5.0 to 2.6.17 forgets which values are null.
+
+        Up to 2.6.1, it refuses whatever has a field that may be null or omitted. From 2.6.2, values that are all there
+        pass in a nullable field (fd83cae0fd), from 2.6.12 in one with a default too (95cac4747f).
+        """
+        if not (2, 5, 0) <= self.version < (2, 6, 18):
+            return
+        for item in collection.fields:
+            if not (item.nullable or item.default is not None) or item.function_output:
+                continue
+            all_true = self.version >= ((2, 6, 2) if item.default is None else (2, 6, 12))
+            if not all_true and not (item.nullable and item.default is not None and self.version >= (2, 6, 2)):
+                message = f"the length of valid_data of field({item.name}) is wrong: invalid parameter"
+                raise Refused(1100, f"{message}[expected={len(rows)}][actual=0]")
+            found = sum(row.get(item.name, "null") != "null" for row in rows)
+            if found < len(rows):
+                message = "the length of field is wrong: invalid parameter"
+                raise Refused(1100, f"{message}[expected={len(rows)}][actual={found}]")
+
     def _check_partition(self, collection: Collection, partition: str, api: str) -> None:
         manual = partition != "_default" or (api == "v1" and self.version < (2, 3, 13))
         if manual and any(item.partition_key for item in collection.fields):
             message = "not support manually specifying the partition names if partition key mode is used"
             raise Refused(65535 if self.version < (2, 6, 0) else 1100, message)
         if partition not in collection.partitions:
-            if self.version >= (2, 4, 10):  # the limiter is asked first, and needs to know it
+            if self.version >= (2, 4, 10) and self.quotas:  # the limiter is asked first, and needs to know it
                 raise Refused(
                     1807, f"request is rejected by limiter, error: partition not found[partition={partition}]"
                 )
@@ -311,6 +394,9 @@ class Milvus:
         if text[0] != "{":
             raise ValueError("NULL:0, FALSE:1, NUMBER:2, STRING:3, TRUE:4, JSON:5")
         row, raws = {}, dict(parts(text))
+        for name in collection.structs:
+            if self.version >= (3, 0, 0):
+                raise ValueError(f"missing struct array field: {name}: invalid parameter")
         for item in collection.fields:
             raw = raws.get(item.name)
             if item.function_output and raw is None:
@@ -342,7 +428,7 @@ class Milvus:
             value = json.loads(raw)
             return go_int(raw) if isinstance(value, int) else value
         if "." in raw:
-            return _as_float64(float(raw))
+            return _as_float64(float(raw))  # from 2^64 on, an integer that not every reader takes
         try:
             return go_int(go_string(raw))
         except ValueError:
@@ -364,6 +450,10 @@ class Milvus:
             if self.strict and raw and raw[0] in "{[":
                 raise ValueError(f"field {item.name} must be a text")
             return raw if self.strict and raw and is_number(raw) else text
+        if kind == "Text" and self.version >= SINCE["Text"]:
+            if raw is None or raw[0] != '"':
+                raise ValueError(f"fieldName: {item.name}: invalid parameter[expected=String][actual={raw!s:.9}]")
+            return text
         if kind == "Bool":
             if text not in _GO_BOOLS:
                 raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
@@ -371,6 +461,8 @@ class Milvus:
         if kind in BITS:
             return self._integer(kind, raw, text)
         if kind in ("Float", "Double"):
+            if kind == "Float" and self.strict and abs(float(text)) > MAX_FLOAT32:
+                raise ValueError(f"{text} is out of range for Float")
             return go_float(text, 32 if kind == "Float" else 64)
         if kind == "JSON":
             return self._json(item, raw, text)
@@ -396,7 +488,7 @@ class Milvus:
     def _json(self, item: Field, raw: str | None, text: str) -> Any:
         if self.version < (2, 3, 6):
             return UNSET  # which no check lets pass
-        if self.version < (2, 4, 0) and (raw or "")[:1] != "{":
+        if self.version < (2, 4, 0) and (raw or "")[:1] != "{":  # [S] utils 2.3.17
             raise Refused(1001, f"json field '{item.name}' is not an object")
         try:
             return json.loads((raw or "") if self.strict else text)
@@ -424,8 +516,6 @@ class Milvus:
         if raw and raw[0] == '"' and kind in ("BinaryVector", "Float16Vector", "BFloat16Vector"):
             value: Any = base64.b64decode(text, validate=True)
         elif kind == "BinaryVector":
-            if self.strict:
-                raise ValueError("BinaryVector must be base64")
             value = bytes(unmarshal(text, ranged(8, signed=False), 0))
         elif kind == "Int8Vector":
             value = unmarshal(text, ranged(8), 0)
@@ -459,7 +549,7 @@ class Milvus:
         if item.type == "JSON" and len(json.dumps(value, separators=(",", ":"))) > MAX_JSON_BYTES:
             raise Refused(1100, f"the length of json field {item.name} exceeds max length")
         if item.type == "Array":
-            if len(value) > item.params.get("max_capacity", 4096):
+            if self.version >= (3, 0, 0) and len(value) > item.params.get("max_capacity", 4096):
                 raise Refused(1100, f"the length ({len(value)}) of 0th array exceeds max capacity")
             if item.element_type in BITS and any(
                 not -(h := 2 ** (BITS[item.element_type] - 1)) <= v < h for v in value
@@ -497,6 +587,8 @@ def sparse(value: Any) -> dict[int, float]:
         if index in found:
             raise ValueError("unsorted or same indices in sparse float vector")
         found[index] = float32(weight)
+        if abs(weight) > MAX_FLOAT32:
+            raise ValueError("value should be in the range of float32")
         if found[index] < 0:
             raise ValueError("negative value in sparse float vector")
     return dict(sorted(found.items()))
@@ -528,7 +620,7 @@ class Received:
 
 
 class ContractServer(LocalServer):
-    """A server of ``version``: ``"2.3.5"``, or ``"2.6.x"`` for the latest 2.6 that the notes know.
+    """A server of ``version``: ``"2.3.5"``, or ``"2.6.x"`` for the latest 2.6 that was read, or ``"master"``.
 
     :param auth: ``user:password`` to ask for, or None.
     """
@@ -572,6 +664,8 @@ class ContractServer(LocalServer):
         dynamic: bool = False,
         auto_id: bool = False,
         partitions: tuple[str, ...] = (),
+        structs: tuple[str, ...] = (),
+        namespace: bool = False,
         db_name: str = "default",
     ) -> Collection:
         """Make a collection, or in a new database if need be, as gRPC would.
@@ -580,16 +674,24 @@ class ContractServer(LocalServer):
         """
         version = self.milvus.version
         for item in fields:
-            if version < SINCE.get(item.type, (0,)) or (
-                version < (2, 5, 0) and (item.nullable or item.default is not None)
-            ):
+            newer = version < SINCE.get(item.type, (0,)) and item.type not in ("JSON", "Array")
+            newer = newer or (item.nullable and "Vector" in item.type and version < (2, 6, 18))  # d298f17d78
+            if newer or (version < (2, 5, 0) and (item.nullable or item.default is not None or item.function_output)):
                 raise ValueError(f"Milvus {version} has no {item}")
-        made = Collection(name, fields, dynamic, auto_id, ("_default", *partitions))
+        made = Collection(
+            name, fields, dynamic, auto_id, ("_default", *partitions), structs=structs, namespace=namespace
+        )
         self.milvus.databases.setdefault(db_name, {})[name] = made
         return made
 
-    def drop_collection(self, name: str) -> None:
-        del self.milvus.databases["default"][name]
+    def create_alias(self, name: str, alias: str) -> None:
+        self.milvus.aliases[alias] = name
+
+    def create_partition(self, name: str, partition: str) -> None:
+        self.milvus.databases["default"][name].partitions += (partition,)
+
+    def drop_collection(self, name: str, db_name: str = "default") -> None:
+        del self.milvus.databases[db_name][name]
 
     def rows(self, name: str, partition: str | None = None) -> dict[Any, dict[str, Any]]:
         """What is stored, by key; of two rows of one key that one request brought, the first, as a query finds it."""
@@ -694,6 +796,7 @@ class ContractServer(LocalServer):
             _not_json("json: cannot unmarshal data")
         if not request.get("collectionName") or data is None:
             raise Refused(1802, "missing required parameters, required parameters: [collectionName, data]")
+        self.milvus.check_privilege()
         collection = self.milvus.collection(request.get("dbName"), request["collectionName"])
         return self._upserted(received, self.milvus.upsert(collection, received.body, "v1", "_default"))
 
@@ -761,6 +864,10 @@ class ContractServer(LocalServer):
             "collectionID": collection.id,
             "partitionsNum": len(collection.partitions),
         }
+        more |= {"aliases": [alias for alias, name in self.milvus.aliases.items() if name == collection.name]}
+        if self.milvus.version >= (3, 0, 0):
+            structs = ({"name": name, "type": "ArrayOfStruct", "fields": []} for name in collection.structs)
+            more |= {"structFields": list(structs)}
         more |= {"functions": [{"name": "f", "inputFieldNames": [], "outputFieldNames": outputs}] if outputs else []}
         return self._described(collection, v2=True) | more
 

@@ -20,6 +20,10 @@ class Target(Protocol):
 
     def drop(self, name: str) -> None: ...
 
+    def alias(self, name: str, alias: str) -> None: ...
+
+    def unalias(self, alias: str) -> None: ...
+
     def rows(self, name: str, partition: str | None = None) -> dict[Any, dict[str, Any]]:
         """What is stored, by key."""
 
@@ -39,6 +43,12 @@ class RealTarget:
     def drop(self, name: str) -> None:
         self._client.drop_collection(name)
 
+    def alias(self, name: str, alias: str) -> None:
+        self._client.create_alias(name, alias)
+
+    def unalias(self, alias: str) -> None:
+        self._client.drop_alias(alias)
+
     def rows(self, name: str, partition: str | None = None) -> dict[Any, dict[str, Any]]:
         return rows_of(self._client, name, [partition] if partition else [])
 
@@ -54,6 +64,12 @@ class ContractTarget:
 
     def drop(self, name: str) -> None:
         self.server.drop_collection(name)
+
+    def alias(self, name: str, alias: str) -> None:
+        self.server.create_alias(name, alias)
+
+    def unalias(self, alias: str) -> None:
+        del self.server.milvus.aliases[alias]
 
     def rows(self, name: str, partition: str | None = None) -> dict[Any, dict[str, Any]]:
         return self.server.rows(name, partition)

@@ -33,9 +33,7 @@ def create_asset(
     """The asset of a collection, for ``outlets`` and schedules.
 
     :param host: as in the connection: a host name or address, which may have ``http://``, ``https://`` and a port.
-    :param collection_name: as in Milvus.
     :param port: as in the connection; default 19530, or 443 with ``https://``.
-    :param db_name: the database.
     :param extra: the asset's own, which is not that of its events.
     :raises ConnectionSettingsError: ``host`` cannot be used.
     """
@@ -59,10 +57,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
 
 
 def split_outlets(outlets: Iterable[Any], uri: str) -> tuple[list[Any], list[Any]]:
-    """The outlets that are the collection at ``uri``, and those that are another one.
-
-    Database and name decide: the host may have several names.
-    """
+    """The outlets that are the collection at ``uri``, by database and name, as hosts may have several; and others."""
     own: list[Any] = []
     others: list[Any] = []
     for outlet in outlets:

@@ -1,7 +1,6 @@
 """What OpenLineage is told of a run.
 
-It has no convention for Milvus; names are formed as those of databases: namespace ``milvus://host:port``, name
-``db.collection``.
+It has no convention for Milvus: names are those of a database, ``db.collection`` in ``milvus://host:port``.
 """
 
 from collections.abc import Iterable
@@ -28,11 +27,10 @@ def convert_asset_to_openlineage(asset: "Asset", lineage_context: Any) -> "Datas
 
 
 def lineage(uri: str | None, files: Iterable[str], report: IngestReport) -> "OperatorLineage":
-    """What OpenLineage is told of a run: the files, and the collection with the rows and bytes that it took.
+    """The files of a run, and the collection with the rows and bytes that it took in this try of the task alone.
 
-    :param uri: None if the run did not get as far as to know it.
-    :param files: paths and URIs; of more than 100 the folders, at most as many, since an event has its limits.
-    :param report: the rows and bytes are those of this try of the task alone, the bytes with all that was sent again.
+    Of more than 100 files, their folders, at most as many, since an event has its limits. ``uri`` is None if the run
+    did not get as far as to know it.
     """
     from airflow.providers.common.compat.openlineage import facet
     from airflow.providers.openlineage.extractors import OperatorLineage

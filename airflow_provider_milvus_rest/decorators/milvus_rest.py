@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
 from airflow_provider_milvus_rest.exceptions import InputError
-from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 
 if TYPE_CHECKING:
@@ -29,56 +28,36 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
     :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`, but for the files.
     """
 
-    _makes_entities: ClassVar[bool] = True
     custom_operator_name: ClassVar[str] = "@task.milvus_rest_upsert"
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
         *(field for field in MilvusRestUpsertOperator.template_fields if field not in _OF_FILES),
     )
 
-    def __init__(
-        self,
-        *,
-        python_callable: Callable[..., Any],
-        op_args: Collection[Any] | None = None,
-        op_kwargs: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        with final_errors():
-            if found := [name for name in ("entities", *_OF_FILES) if name in kwargs]:
-                raise InputError(
-                    f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities"
-                )
-        super().__init__(
-            python_callable=python_callable,
-            op_args=op_args,
-            op_kwargs=op_kwargs,
-            entities=(),  # until it is called
-            **kwargs,
-        )
+    def _check_source(self, **given: Any) -> None:
+        """Refuse what the operator takes in place of a function."""
+        if found := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities")
 
     def _rows(self, context: "Context") -> Any:
         """What the function returns. It is called here, so that the outputs are pushed also if it fails."""
-        keywords = _keywords(self.python_callable, len(self.op_args), context, self.op_kwargs)
+        keywords = _keywords(self.python_callable, self.op_args, self.op_kwargs, context)
         self.entities = self.python_callable(*self.op_args, **keywords)
         if self.entities is None:
             raise InputError("entities: the function returned None. For no rows, return an empty list.")
         return super()._rows(context)
 
 
-def _keywords(
-    function: Callable[..., Any], positional: int, context: "Context", given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What a function takes of the context and of the arguments given by name, beside so many by position."""
-    parameters = list(inspect.signature(function).parameters.values())
-    by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    taken = {parameter.name for parameter in by_position[:positional]}
-    names = {parameter.name for parameter in parameters} - taken
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return {name: given[name] if name in given else context[name] for name in names if name in {*given, *context}}
-    with warnings.catch_warnings():  # to look at a deprecated key of Airflow 2's context is to be warned of it
-        warnings.simplefilter("ignore")
-        return {name: value for name, value in {**context, **given}.items() if name not in taken}
+def _keywords(function: Any, args: Collection[Any], given: Mapping[str, Any], context: "Context") -> dict[str, Any]:
+    """The keyword arguments of a function: those given, and what it takes of the context."""
+    signature = inspect.signature(function)
+    taken = signature.bind_partial(*args).arguments
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        with warnings.catch_warnings():  # to look at a deprecated key of Airflow 2's context is to be warned of it
+            warnings.simplefilter("ignore")
+            return {name: value for name, value in {**context, **given}.items() if name not in taken}
+    names = [name for name in signature.parameters if name not in taken and name in {*given, *context}]
+    return {name: given[name] if name in given else context[name] for name in names}
 
 
 def milvus_rest_upsert_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> "TaskDecorator":

@@ -1,11 +1,10 @@
-"""The connection to Milvus: its form, its client, and what can be asked about collections."""
+"""The connection to Milvus: its client, and what can be asked about collections."""
 
 import json
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
-from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.assets.milvus_rest import DEFAULT_DATABASE, collection_uri
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -31,41 +30,20 @@ class MilvusRestConnectionHook(BaseHook):
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._client: MilvusRestClient | None = None
 
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """The form's own fields, for Airflow before 3.2, which does not read them from the provider info."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import StringField
-
-        widgets = {}
-        for name, field in CONN_FIELDS.items():
-            texts = {"description": field["description"], "default": str(field["schema"].get("default", ""))}
-            widgets[name] = StringField(field["label"], widget=BS3TextFieldWidget(), **texts)
-        return widgets
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Labels and placeholders of the form's common fields, likewise."""
-        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
-
     @final_errors()
     def get_conn(self) -> MilvusRestClient:
-        """The client for the connection, made once.
-
-        :raises ConnectionSettingsError: naming the connection's field that cannot be used.
-        """
+        """The client for the connection, made once; a ConnectionSettingsError names a field that cannot be used."""
         if self._client is None:
             connection = self.get_connection(self.milvus_rest_conn_id)
             fields = {name: getattr(connection, name) for name in ("host", "port", "login", "password", "schema")}
+            where = f"Connection {self.milvus_rest_conn_id!r}"
             try:
                 settings, unknown = ConnectionSettings.from_connection(**fields, extra=_extra(connection.extra))
             except e.ConnectionSettingsError as error:
-                raise e.ConnectionSettingsError(f"Connection {self.milvus_rest_conn_id!r}: {error}") from None
+                raise e.ConnectionSettingsError(f"{where}: {error}") from None
             if unknown:
-                names, known = ", ".join(unknown), ", ".join(sorted(EXTRAS))
-                self.log.warning(
-                    "Connection %r has unknown extras: %s. Known: %s", self.milvus_rest_conn_id, names, known
-                )
+                known = ", ".join(sorted(EXTRAS))
+                self.log.warning("%s has unknown extras: %s. Known: %s", where, ", ".join(unknown), known)
             self._client = MilvusRestClient(settings)
         return self._client
 
@@ -100,12 +78,11 @@ class MilvusRestConnectionHook(BaseHook):
         except (e.MilvusRestError, AirflowException) as error:
             return False, str(error)
         settings = self.get_conn().settings
-        database = settings.database or DEFAULT_DATABASE
         count = "1 collection" if len(names) == 1 else f"{len(names)} collections"
-        warning = ""
+        found = f"Milvus at {settings.base_url}: {count} in {settings.database or DEFAULT_DATABASE!r}"
         if settings.token and settings.is_in_the_clear:
-            warning = ". The password is sent unencrypted: enable TLS in Milvus, and write the host with https://"
-        return True, f"Milvus at {settings.base_url}: {count} in {database!r}{warning}"
+            found += ". The password is sent unencrypted: enable TLS in Milvus, and write the host with https://"
+        return True, found
 
     def _check_partition(self, partition_name: str | None) -> None:
         if partition_name is not None:
@@ -114,10 +91,9 @@ class MilvusRestConnectionHook(BaseHook):
 
     def _database(self, db_name: str | None) -> str | None:
         """``db_name`` or the connection's; an empty name is an error, since it would mean another database."""
-        if db_name is None:
-            return self.get_conn().settings.database
-        _check_name("db_name", db_name)
-        return db_name
+        if db_name is not None:
+            _check_name("db_name", db_name)
+        return db_name or self.get_conn().settings.database
 
 
 def _extra(text: str | None) -> dict[str, Any]:
@@ -133,4 +109,4 @@ def _extra(text: str | None) -> dict[str, Any]:
 
 def _check_name(parameter: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise e.InputError(f"{parameter} must be a non-empty str that can be printed, not {shown(value)}")
+        raise e.InputError(f"{parameter} must be a non-empty str of printable characters, not {shown(value)}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -9,14 +10,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_milvus_rest.exceptions import MilvusRestError
 
 
-def _unpickled(cls: type[MilvusRestError], args: tuple[Any, ...], state: dict[str, Any]) -> MilvusRestError:
-    """A final error, which has no importable class of its own."""
-    error = cls.__new__(cls, *args)
-    error.__dict__.update(state)
-    return error
-
-
-_FINAL: dict[type[MilvusRestError], type[MilvusRestError]] = {}
+@cache
+def _final(cls: type[MilvusRestError]) -> type[MilvusRestError]:
+    """An exception class with the base by which Airflow knows not to retry; pickled, it is the class without it."""
+    members = {"__module__": cls.__module__, "__reduce__": lambda error: (cls, error.args, vars(error))}
+    return type(cls.__name__, (cls, AirflowFailException), members)
 
 
 @contextmanager
@@ -25,16 +23,9 @@ def final_errors() -> Iterator[None]:
     try:
         yield
     except MilvusRestError as error:
-        cls = type(error)
         if error.retryable or isinstance(error, AirflowFailException):
             raise
-        if cls not in _FINAL:
-            members = {
-                "__doc__": cls.__doc__,
-                "__module__": cls.__module__,
-                "__reduce__": lambda self: (_unpickled, (cls, self.args, self.__dict__)),
-            }
-            _FINAL[cls] = type(cls.__name__, (cls, AirflowFailException), members)
-        final = _FINAL[cls].__new__(_FINAL[cls], *error.args)
-        final.__dict__.update(error.__dict__)
+        cls: Any = type(error)  # mypy confuses the hash of a class with that of its objects
+        final: MilvusRestError = _final(cls)(*error.args)
+        vars(final).update(vars(error))
         raise final.with_traceback(error.__traceback__) from error.__cause__

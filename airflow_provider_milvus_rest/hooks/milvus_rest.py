@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
+from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.connection import MilvusRestConnectionHook
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -22,19 +23,18 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import FieldMap
+from airflow_provider_milvus_rest.text import shown
 
-SCHEMA_SECONDS = 60
-"""How long :meth:`MilvusRestHook.upsert` goes by what it knows of a collection."""
+SCHEMA_SECONDS = 60  # how long MilvusRestHook.upsert goes by what it knows of a collection
 
 
 class MilvusRestHook(MilvusRestConnectionHook):
     """Upserts entities into Milvus over its REST API.
 
-    In all methods, ``collection_name`` is a collection or an alias, ``db_name`` the database (default: the
-    connection's), and ``partition_name`` a partition, with ``api_version`` v2 (default: Milvus's default partition). A
-    row of the same key in another partition stays. Methods that reach the server raise a
-    :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`, which is also an ``AirflowFailException`` where
-    a retry cannot help.
+    ``collection_name``, ``db_name`` and ``partition_name`` are always those of
+    :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`. Methods that reach the server
+    raise a :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`, which is also an ``AirflowFailException``
+    where a retry cannot help.
 
     :param milvus_rest_conn_id: the Airflow connection to use.
     """
@@ -43,7 +43,25 @@ class MilvusRestHook(MilvusRestConnectionHook):
         super().__init__(milvus_rest_conn_id, **kwargs)
         self._retries: set[Retry] = set()
         self._stopped = False
-        self._schemas: dict[tuple[str, str | None], tuple[float, tuple[CollectionSchema, RowEncoder]]] = {}
+        self._schemas: dict[tuple[str, str | None], tuple[float, CollectionSchema, RowEncoder]] = {}
+
+    # Airflow before 3.2 asks for these two the class that the provider info names, and not its bases.
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's own fields, for Airflow before 3.2, which does not read them from the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import StringField
+
+        widgets = {}
+        for name, field in CONN_FIELDS.items():
+            texts = {"description": field["description"], "default": str(field["schema"].get("default", ""))}
+            widgets[name] = StringField(field["label"], widget=BS3TextFieldWidget(), **texts)
+        return widgets
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels and placeholders of the form's common fields, likewise."""
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     def close(self) -> None:
         """Close the client's connections; the hook can be used again afterwards."""
@@ -63,30 +81,28 @@ class MilvusRestHook(MilvusRestConnectionHook):
 
         :param data: one entity (a dict of field names and values) or a list of them, each with its own primary key.
         :return: the count and the primary keys Milvus acknowledged, in the order of ``data``.
-        :raises RowError: before anything is sent: an entity that cannot be stored exactly as it is, or two with one
-            primary key.
+        :raises RowError: before anything is sent: an entity cannot be stored exactly as it is, or two have one key.
         """
         single = isinstance(data, Mapping)
         if not single and not isinstance(data, (list, tuple)):
             raise e.InputError(f"data must be one entity (dict) or a list of them, not {type(data).__name__}")
         self._check_partition(partition_name)
-        schema, encoder = self._described(collection_name, db_name)
+        _, schema, encoder = self._described(collection_name, db_name)
         schema.check_partition(partition_name)
-        seen: dict[Key, str] = {}
-        encoded = []
+        encoded: dict[Key, bytes] = {}
         for index, entity in enumerate([data] if single else data):
             position = f"[{index}]"
             key, text = encoder.encode(entity, position)
-            if key in seen:
-                raise e.RowError(f"has the primary key {key!r}, as has {seen[key]}", position=position, key=key)
-            seen[key] = position
-            encoded.append(text)
+            if key in encoded:
+                reason = f"has the same primary key as [{list(encoded).index(key)}]: {shown(key)}"
+                raise e.RowError(reason, position=position, key=key)
+            encoded[key] = text
         if not encoded:
             return UpsertResult(upsert_count=0, upsert_ids=[])
         where = {"collection_name": schema.name, "db_name": schema.db_name, "partition_name": partition_name}
-        request = UpsertRequest(**where, data=encoded[0] if single else encoded)
+        request = UpsertRequest(**where, data=text if single else list(encoded.values()))
         try:
-            return self.get_conn().upsert(request, list(seen))
+            return self.get_conn().upsert(request, list(encoded))
         except (e.DataRefusedError, e.NotFoundError):
             self._schemas.clear()  # another collection may have taken its place
             raise
@@ -121,22 +137,19 @@ class MilvusRestHook(MilvusRestConnectionHook):
         parameters that are not described here are those of
         :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
 
-        :param rows: an iterable of entities (dicts) or of tables, a table (Arrow, pandas, polars, whatever has
-            ``__arrow_c_stream__``; needs pyarrow), or
+        :param rows: an iterable of entities (dicts) or of tables, one table, or
             :class:`~airflow_provider_milvus_rest.rows.readers.FileRows`.
         :param rejects_file: with ``on_reject="skip"``: a ``pathlib.Path`` or ``ObjectStoragePath`` to write, see
             :mod:`~airflow_provider_milvus_rest.rows.rejected`.
-        :param report: the report to fill; it stays true if this raises. Default: a new one.
+        :param report: the report to fill and return; it stays true if this raises. Default: a new one.
         :param checkpoint: where to resume, and to save how far this run is.
-        :return: the report.
         :raises RowsRejectedError: naming the first of the rejected rows.
         :raises StoppedError: there was a :meth:`stop`.
         """
-        options = Options(
-            *(batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file),
-            *(partition_name, rows_path, field_map, key_from, convert, check_only, verify_sample),
-        )
-        report = IngestReport() if report is None else report
+        limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file)
+        shape = (rows_path, field_map, key_from, convert)
+        options = Options(*limits, partition_name, *shape, check_only, verify_sample)
+        report = report or IngestReport()
         self.run(collection_name, rows, options, report, db_name, checkpoint)
         return report
 
@@ -167,18 +180,11 @@ class MilvusRestHook(MilvusRestConnectionHook):
             missing; :meth:`ingest` of it repairs the collection.
         :raises RowsDifferError: naming the first of them.
         """
-        options = Options(
-            *(batch_size, max_request_bytes, concurrency, retry_budget),
-            on_reject="fail" if differences_file is None else "skip",
-            rejects=differences_file,
-            partition_name=partition_name,
-            rows_path=rows_path,
-            field_map=field_map,
-            key_from=key_from,
-            convert=convert,
-            on_difference=on_difference,
-        )
-        report = CompareReport() if report is None else report
+        on_reject = "fail" if differences_file is None else "skip"
+        limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, None, differences_file)
+        shape = (rows_path, field_map, key_from, convert)
+        options = Options(*limits, partition_name, *shape, on_difference=on_difference)
+        report = report or CompareReport()
         self.run(collection_name, rows, options, report, db_name)
         return report
 
@@ -241,13 +247,13 @@ class MilvusRestHook(MilvusRestConnectionHook):
         for retry in self._retries.copy():
             retry.interrupt()
 
-    def _described(self, collection_name: str, db_name: str | None) -> tuple[CollectionSchema, RowEncoder]:
+    def _described(self, collection_name: str, db_name: str | None) -> tuple[float, CollectionSchema, RowEncoder]:
         """A collection, from memory for :data:`SCHEMA_SECONDS`: describing for each row would double the requests."""
         name, now = (collection_name, db_name), time.monotonic()
         if name not in self._schemas or self._schemas[name][0] < now:
             schema = self.describe_collection(collection_name, db_name)
-            self._schemas[name] = now + SCHEMA_SECONDS, (schema, RowEncoder(schema))
-        return self._schemas[name][1]
+            self._schemas[name] = now + SCHEMA_SECONDS, schema, RowEncoder(schema)
+        return self._schemas[name]
 
 
 def _entities(rows: Any) -> Entities:

@@ -63,7 +63,7 @@ class Checkpoint:
             progressed = Progressed.model_validate(found)
             why = self._why_not(progressed, look_up, sleep)
         except ValidationError:
-            why = "what the earlier try has saved cannot be read"
+            why = "what the earlier try saved cannot be read"
         if why:
             self._log(f"Starting over: {why.rstrip('.')}.")
             return None
@@ -112,7 +112,7 @@ class Checkpoint:
                 missing = len(set(keys) - look_up(keys))
                 if not missing:
                     return None
-                why = f"{missing} of {len(keys)} rows stored by the earlier try are not there any more"
+                why = f"{missing} of {len(keys)} rows stored by the earlier try are no longer there"
                 seconds = STALE_SECONDS
             except StoppedError:
                 raise

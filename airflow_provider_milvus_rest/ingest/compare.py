@@ -70,7 +70,7 @@ class Compare(Ingest):
             named = [*self._found.first, *self._rejects.first][:10]
             more = f"\n… and {count - len(named)} more" if count > len(named) else ""
             listed = "".join(f"\n{error}" for error in named)
-            raise RowsDifferError(f"{report.counts()}: not all are stored as in the source.{where}{listed}{more}")
+            raise RowsDifferError(f"Not all rows are stored as in the source: {report.counts()}.{where}{listed}{more}")
 
     def _close(self, failed: bool) -> None:
         self.report.unconfirmed_count += len(self._held)

@@ -51,7 +51,8 @@ class Lanes:
     def __init__(self, send: Callable[[list[Pending]], object], retry: Retry) -> None:
         self._send, self._retry = send, retry
         self._todo: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Sent | Outcome] = queue.SimpleQueue()
+        # Not a SimpleQueue: before Python 3.13, its get waits for ever if a signal handler outlasts the timeout.
+        self._done: queue.Queue[Sent | Outcome] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self.sending = 0
 

@@ -97,6 +97,7 @@ class IngestReport(Report):
     upsert_ids: list[int | str] | None = None
     _dropped: list[tuple[int, str, Key]] = field(default_factory=list, repr=False)  # the first ones
     _dropped_count: int = field(default=0, repr=False)
+    _left_out: list[str] = field(default_factory=list, repr=False)  # the nullable fields that no row had
 
     @property
     def done(self) -> int:
@@ -118,13 +119,16 @@ class IngestReport(Report):
 
     def warnings(self) -> list[str]:
         """What the log should say at the end."""
-        rejects = [f"Rejected rows are in {self.rejects_path}"] if self.rejects_path else []
+        said = [f"Rejected rows are in {self.rejects_path}"] if self.rejects_path else []
+        if self._left_out and self.upsert_count > self.resumed_count:
+            names = ", ".join(self._left_out)
+            said.append(f"No row had {names}: Milvus has null there now, since an upsert replaces whole rows.")
         if not (count := self._dropped_count):
-            return rejects
+            return said
         rows, rest = "1 row" if count == 1 else f"{count:,} rows", count - len(self._dropped)
         named = ", ".join(f"{position} (key {shown(key)})" for _, position, key in self._dropped)
         more = f", and {rest:,} more" if rest else ""
-        return [f"Dropped {rows} because a later row has the same key: {named}{more}.", *rejects]
+        return [f"Dropped {rows} because a later row has the same key: {named}{more}.", *said]
 
 
 @dataclass

@@ -268,6 +268,7 @@ class Ingest:
 
     def _close(self, failed: bool) -> None:
         """Finish the report and the rejects file."""
+        self.report._left_out = sorted(self._encoder.left_out)
         if self.report.upsert_ids is not None:
             self.report.upsert_ids += [key for _, key in sorted(self._ids)]
         try:

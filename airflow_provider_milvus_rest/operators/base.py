@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,12 +14,14 @@ from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import Report
 from airflow_provider_milvus_rest.operators import entities as forms
 from airflow_provider_milvus_rest.operators.files import as_paths, check_format, find, rejects_file
-from airflow_provider_milvus_rest.options import Options
+from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.readers import FileRows
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+_OPTIONS = [name for name in vars(DEFAULTS) if name != "rejects"]
 
 
 class MilvusRestRowsOperator(BaseOperator):
@@ -28,22 +29,15 @@ class MilvusRestRowsOperator(BaseOperator):
 
     The parameters are those of :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
 
-    :param options: the limits and choices.
+    :param options: the limits and choices. They become attributes, as in any operator: a cluster policy may set them.
     """
 
     template_fields: Sequence[str] = (
-        "collection_name",
-        "db_name",
-        "partition_name",
-        "files",
-        "source_conn_id",
-        "milvus_rest_conn_id",
+        *("collection_name", "db_name", "partition_name", "files", "source_conn_id", "milvus_rest_conn_id"),
     )
     ui_color = "#c6eafb"
     _folder: ClassVar[str]
     """The parameter that names the folder for a file of rows."""
-    _makes_entities: ClassVar[bool] = False
-    """Whether each try has entities of its own."""
 
     def __init__(
         self,
@@ -55,31 +49,35 @@ class MilvusRestRowsOperator(BaseOperator):
         source_conn_id: str | None,
         db_name: str | None,
         milvus_rest_conn_id: str,
-        options: dict[str, Any],
+        options: Options,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
         with final_errors():
-            if (entities is None) == (files is None):
-                raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
-            if (source_conn_id is not None or file_format is not None) and files is None:
-                raise InputError(f"Task {self.task_id!r}: source_conn_id and file_format can only be used with files.")
+            self._check_source(entities=entities, files=files, source_conn_id=source_conn_id, file_format=file_format)
             check_format(file_format)
             forms.refuse_text(entities)
-            self.options = Options(**options)
+        for name in _OPTIONS:
+            setattr(self, name, getattr(options, name))
         self.collection_name = collection_name
         self.entities = entities
         self.files = as_paths(files)
         self.file_format = file_format
         self.source_conn_id = source_conn_id
         self.db_name = db_name
-        self.partition_name = self.options.partition_name
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
         # A template field would do this by itself, and render a copy of every vector into the database.
         for reference in forms.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
+
+    def _check_source(self, *, entities: Any, files: Any, **of_files: Any) -> None:
+        """Refuse arguments that do not say where the rows are."""
+        if (entities is None) == (files is None):
+            raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
+        if files is None and any(value is not None for value in of_files.values()):
+            raise InputError(f"Task {self.task_id!r}: {' and '.join(of_files)} can only be used with files.")
 
     def _report(self) -> Report:
         raise NotImplementedError
@@ -107,7 +105,7 @@ class MilvusRestRowsOperator(BaseOperator):
             with final_errors():
                 rows = self._rows(context)
                 rejects = rejects_file(self._folder, getattr(self, self._folder), context, self.task_id)
-                options = replace(self.options, rejects=rejects, partition_name=self.partition_name)
+                options = Options(rejects=rejects, **{name: getattr(self, name) for name in _OPTIONS})
                 checkpoint = self._checkpoint(context, rows)
                 uri = hook.collection_uri(self.collection_name, self.db_name)
             self._begin(uri, rows.names if isinstance(rows, FileRows) else [], report)
@@ -142,15 +140,14 @@ class MilvusRestRowsOperator(BaseOperator):
     def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
         if self.entities is None:
             if self.files is None:
-                raise InputError("files: the upstream task returned None; for no files it has to return an empty list")
+                raise InputError("files: the upstream task returned None. For no files, return an empty list.")
             files = find(self.files, self.source_conn_id, self.file_format)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
             self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
             return FileRows(files)
         forms.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
         entities = self.entities.resolve(context) if forms.is_reference(self.entities) else self.entities
-        if not self._makes_entities:
-            forms.refuse_second_reading(entities)
+        forms.refuse_second_reading(entities)
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
         return forms.iter_entities(entities, context)

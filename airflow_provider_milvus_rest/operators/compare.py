@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import XComArg
 
+from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.report import CompareReport
 from airflow_provider_milvus_rest.operators.base import MilvusRestRowsOperator
 from airflow_provider_milvus_rest.operators.files import as_paths
-from airflow_provider_milvus_rest.options import DEFAULTS
+from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.convert import Convert
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.shape import FieldMap
@@ -60,31 +61,14 @@ class MilvusRestCompareOperator(MilvusRestRowsOperator):
         milvus_rest_conn_id: str = MilvusRestHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        options = {
-            "batch_size": batch_size,
-            "max_request_bytes": max_request_bytes,
-            "concurrency": concurrency,
-            "retry_budget": retry_budget,
-            "on_reject": "fail" if differences_path is None else "skip",
-            "rejects": differences_path,
-            "partition_name": partition_name,
-            "rows_path": rows_path,
-            "field_map": field_map,
-            "key_from": key_from,
-            "convert": convert,
-            "on_difference": on_difference,
-        }
-        super().__init__(
-            collection_name=collection_name,
-            entities=entities,
-            files=files,
-            file_format=file_format,
-            source_conn_id=source_conn_id,
-            db_name=db_name,
-            milvus_rest_conn_id=milvus_rest_conn_id,
-            options=options,
-            **kwargs,
-        )
+        with final_errors():
+            on_reject = "fail" if differences_path is None else "skip"
+            limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, None, differences_path)
+            shape = (rows_path, field_map, key_from, convert)
+            options = Options(*limits, partition_name, *shape, on_difference=on_difference)
+        names = {"collection_name": collection_name, "milvus_rest_conn_id": milvus_rest_conn_id}
+        source = {"entities": entities, "files": files, "file_format": file_format, "source_conn_id": source_conn_id}
+        super().__init__(**names, **source, db_name=db_name, options=options, **kwargs)
         self.differences_path = as_paths(differences_path)
 
     def _report(self) -> CompareReport:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 READ: dict[int, tuple[Any, list[Any]]] = {}
-"""What can be read only once and was, with what came out of it if that is paths. It is kept so that nothing else gets
-its id; Airflow runs each try on a copy of the task."""
+"""What can be read only once and was, by id, with the paths that came out of it: each try runs on a copy of the task.
+It is kept so that nothing else gets its id."""
 
 
 def refuse_second_reading(entities: Any) -> None:
@@ -34,14 +34,16 @@ def is_reference(value: Any) -> bool:
 
 def references(entities: Any) -> list[Any]:
     """The outputs of other tasks in ``entities``: itself, or some of a list. Rows are not searched for more."""
-    items = entities if isinstance(entities, (list, tuple)) else [entities]
-    return [item for item in items if is_reference(item)]
+    return [item for item in (entities if isinstance(entities, (list, tuple)) else [entities]) if is_reference(item)]
 
 
 def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
     """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
     if source is None:
-        raise InputError("entities: the upstream task returned None; for no rows it has to return an empty list")
+        raise InputError(
+            "entities: the upstream task returned None. Return the rows as a list, for no rows an empty one. If the "
+            "function yields them, decorate it with @task.milvus_rest_upsert: Airflow drops what a plain @task yields."
+        )
     refuse_text(source)
     if isinstance(source, Mapping) or is_table(source):
         yield source
@@ -58,7 +60,7 @@ def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
 
 
 def refuse_text(entities: Any) -> None:
-    """Refuse what is no iterable of entities, though it is one of characters."""
+    """Refuse a str, which is an iterable, but not of entities."""
     if isinstance(entities, (str, bytes)):
         raise InputError(
             "entities must not be text. For another task's result, pass task.output (a template such as "

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.operators.entities import READ
+from airflow_provider_milvus_rest.options import check_int
 from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.readers import fingerprint
@@ -20,35 +21,26 @@ from airflow_provider_milvus_rest.text import shown
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-_MAX_NAME_BYTES = 245
-"""Of a file's name, without the suffix; file systems take 255."""
+_MAX_NAME_BYTES = 245  # without the suffix; file systems take 255
 
 
 @final_errors()
 def plan_shards(
-    files: Files,
-    target_bytes: int = SHARD_BYTES,
-    *,
-    source_conn_id: str | None = None,
-    file_format: str | None = None,
+    files: Files, target_bytes: int = SHARD_BYTES, *, source_conn_id: str | None = None, file_format: str | None = None
 ) -> list[list[dict[str, Any]]]:
     """Cut files into pieces of work for a mapped task: ``.expand(files=plan(...))`` with a task that returns this.
 
     JSON Lines that are not compressed are cut into ranges of bytes (the rows are those whose line begins in the
-    range), Parquet into row groups; other files stay whole. Small files go together. Rows are not read, but for
-    Parquet's footers.
+    range), Parquet into row groups; other files stay whole. Small files go together. Only Parquet's footers are read.
+    The other parameters are the operator's.
 
-    :param files: as the operator takes them.
     :param target_bytes: of a shard: as much of a file as that, or as many whole files; a single row group or a file
         that cannot be cut may be larger.
-    :param source_conn_id: as the operator takes it.
-    :param file_format: as the operator takes it.
     :return: a list for each shard, to be the operator's ``files``, and small enough for XCom. The operator refuses a
         file whose size has changed since.
     :raises InputError: ``target_bytes`` is not a number of bytes, or ``files`` cannot be read.
     """
-    if type(target_bytes) is not int or target_bytes < 1:
-        raise InputError(f"target_bytes must be an integer ≥ 1, not {shown(target_bytes)}")
+    check_int("target_bytes", target_bytes, 1)
     return cut(find(files, source_conn_id, file_format), target_bytes)
 
 

@@ -1,6 +1,7 @@
 """The operators: upsert entities from XCom or files, and compare them with what is stored."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider_milvus_rest.assets.milvus_rest import split_outlets
 from airflow_provider_milvus_rest.assets.openlineage import lineage
+from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
@@ -16,7 +18,7 @@ from airflow_provider_milvus_rest.operators.base import MilvusRestRowsOperator
 from airflow_provider_milvus_rest.operators.compare import MilvusRestCompareOperator as MilvusRestCompareOperator
 from airflow_provider_milvus_rest.operators.files import as_paths
 from airflow_provider_milvus_rest.operators.files import plan_shards as plan_shards
-from airflow_provider_milvus_rest.options import DEFAULTS
+from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.convert import Convert, described
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.names import said_of, without_connection
@@ -32,20 +34,20 @@ if TYPE_CHECKING:
 class MilvusRestUpsertOperator(MilvusRestRowsOperator):
     """Upsert entities into a Milvus collection, from memory or from files, and output the counts.
 
-    The task's outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under
-    its own key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``; they are pushed also when
-    the task fails. ``read_count`` is the sum of ``upsert_count``, ``valid_count``, ``duplicate_count``,
-    ``rejected_count`` and ``unconfirmed_count``, always.
+    The outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under its own
+    key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``, also when the task fails.
+    ``read_count`` is always the sum of ``upsert_count``, ``valid_count``, ``duplicate_count``, ``rejected_count`` and
+    ``unconfirmed_count``.
 
     If the collection's asset, ``milvus://host:port/db/collection``, is among the task's ``outlets``, its event has the
     counts as its ``extra``. OpenLineage is told of the files, the collection, and how much it took.
 
     :param collection_name: a collection or an alias, whose primary key is not autoID. (templated)
-    :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, or the output
-        of another task that is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's
-        output, a list of outputs: lists in a list are flattened one level). A table will do for an iterable: Arrow,
-        pandas, polars, whatever has ``__arrow_c_stream__`` (needs pyarrow). Not templated, since rendering copies
-        every vector into Airflow's database: a str is an error.
+    :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, a table
+        (Arrow, pandas, polars, whatever has ``__arrow_c_stream__``; needs pyarrow), or the output of another task that
+        is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's output, a list of outputs:
+        lists in a list are flattened one level). Text is an error: it is not templated, since rendering copies every
+        vector into Airflow's database.
     :param files: instead of ``entities``: a path, a glob, a folder, one of the shards of :func:`plan_shards`, or a
         list of them, on the worker or, as a URI (``s3://bucket/embeddings/*.jsonl``), on any storage of which Airflow
         has an ``ObjectStoragePath``. JSON Lines (``.jsonl``, ``.ndjson``), CSV, Parquet and Arrow (``.arrow``,
@@ -71,27 +73,26 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
         partition. A row of the same key in another partition stays. (templated)
     :param batch_size: most rows in a request.
     :param max_request_bytes: most bytes of encoded rows in a request; a larger row is sent in its own request.
-    :param concurrency: most requests on their way at the same time; two that share a primary key never are.
-    :param retry_budget: how long a request that a retry may help is sent again, in seconds or as a timedelta, with
-        growing pauses, from its first failure on. Before the first response of a run, and for errors that may be the
-        request's own fault, it is 30 s at most; 0 for no retries.
+    :param concurrency: most requests in flight at the same time; two that share a primary key never are.
+    :param retry_budget: how long a request is retried, in seconds or as a timedelta, with growing pauses, from its
+        first failure on; 0 for no retries. Before the first response of a run, and for errors that may be the
+        request's own fault, at most 30 s.
     :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
         error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and continues.
     :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
     :param rejects_path: with ``"skip"``: a folder for a file of rejected rows of each try of a task, local or a URI,
-        which may name the storage's connection (``s3://conn_id@bucket/rejects``).
-        Its path is the output ``rejects_path``; fix the rows and pass it as ``files``. (templated)
+        which may name the storage's connection (``s3://conn_id@bucket/rejects``). The file's path is the output
+        ``rejects_path``; fix the rows and pass it as ``files``. (templated)
     :param check_only: read and check all rows and write the rejects file, but send nothing: what would be sent is
         ``valid_count``.
-    :param verify_sample: so many of the rows that this run has stored, chosen at random, are read back and compared in
+    :param verify_sample: how many of the rows that this run has stored, chosen at random, are read back and compared at
         the end; one that is not as it was sent fails the task. The collection must be loaded.
     :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
     :param resume: whether Airflow's own retry of the task skips the rows that the try before it has stored, where that
         is sure (Airflow 3.3 and later).
     :param milvus_rest_conn_id: the Airflow connection. (templated)
-
-    :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`; requests before it stay written, and
-        running the task again is safe, since an upsert by key can be repeated.
+    :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`. Rows that were acknowledged stay
+        written; running the task again is safe, since an upsert by key can be repeated.
     """
 
     template_fields: Sequence[str] = (*MilvusRestRowsOperator.template_fields, "rejects_path")
@@ -125,33 +126,13 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
         milvus_rest_conn_id: str = MilvusRestHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        options = {
-            "batch_size": batch_size,
-            "max_request_bytes": max_request_bytes,
-            "concurrency": concurrency,
-            "retry_budget": retry_budget,
-            "on_reject": on_reject,
-            "max_rejects": max_rejects,
-            "rejects": rejects_path,
-            "partition_name": partition_name,
-            "rows_path": rows_path,
-            "field_map": field_map,
-            "key_from": key_from,
-            "convert": convert,
-            "check_only": check_only,
-            "verify_sample": verify_sample,
-        }
-        super().__init__(
-            collection_name=collection_name,
-            entities=entities,
-            files=files,
-            file_format=file_format,
-            source_conn_id=source_conn_id,
-            db_name=db_name,
-            milvus_rest_conn_id=milvus_rest_conn_id,
-            options=options,
-            **kwargs,
-        )
+        with final_errors():
+            limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_path)
+            shape = (rows_path, field_map, key_from, convert)
+            options = Options(*limits, partition_name, *shape, check_only, verify_sample)
+        names = {"collection_name": collection_name, "milvus_rest_conn_id": milvus_rest_conn_id}
+        source = {"entities": entities, "files": files, "file_format": file_format, "source_conn_id": source_conn_id}
+        super().__init__(**names, **source, db_name=db_name, options=options, **kwargs)
         self.rejects_path = as_paths(rejects_path)
         self.return_ids = return_ids
         self.resume = resume
@@ -164,36 +145,30 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
     def _begin(self, uri: str, files: list[str], report: Any) -> None:
         self._own_outlets, others = split_outlets(self.outlets, uri)
         for other in others:
-            self.log.warning("Outlet %s is another collection than %s, and gets no counts", other.uri, uri)
+            self.log.warning("The event of outlet %s gets no counts: the task upserts into %s", other.uri, uri)
         self._lineage = self._own_outlets[0].uri if self._own_outlets else uri, files, report
 
     def _end(self, context: "Context", report: Any) -> None:
         for outlet in self._own_outlets if "outlet_events" in context else ():
-            counts = {key: value for key, value in report.outputs().items() if key != "upsert_ids"}
-            if report.rejects_path:
-                counts["rejects_path"] = without_connection(report.rejects_path)
+            path = report.rejects_path and without_connection(report.rejects_path)
             event = context["outlet_events"][outlet]
-            event.extra = {**(event.extra or {}), **counts}
+            event.extra = {**(event.extra or {}), **replace(report, upsert_ids=None, rejects_path=path).outputs()}
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage":
         """What Airflow's OpenLineage provider asks for at the end of the task, be it a success or a failure."""
         return lineage(*self._lineage)
 
     def _checkpoint(self, context: "Context", rows: Any) -> Checkpoint | None:
-        """Where Airflow's own retry may resume, on Airflow 3.3 and later.
-
-        A cleared task starts over, though its state store is not cleared (Airflow 3.3.2): clearing counts up
-        ``clear_number`` of the run, and mostly ``max_tries`` of the task (``clear_task_instances``).
-        """
-        if not (self.retries and self.resume) or self.options.check_only:
+        """Where Airflow's own retry may resume, on Airflow 3.3 and later; a cleared task starts over."""
+        if not (self.retries and self.resume) or self.check_only:
             return None
         store, source = context.get("task_state_store"), None
         why = "this source cannot be checked for changes"
         if store is None:
-            why = "this Airflow keeps no state between tries (3.3 and later do)"
+            why = "this version of Airflow keeps no state between tries (3.3 and later do)"
         elif self.return_ids:
             why = "return_ids needs the keys of all rows"
-        elif described(self.options.convert) is None:
+        elif described(self.convert) is None:
             why = "a function in convert cannot be compared with that of an earlier try"
         else:
             try:
@@ -203,5 +178,6 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
         if source is None:
             self.log.info("A retry would start over: %s.", why)
             return None
+        # Clearing leaves the state store as it is (Airflow 3.3.2); it counts up one of these (clear_task_instances).
         cleared = getattr(context["ti"], "max_tries", None), getattr(context.get("dag_run"), "clear_number", None)
         return Checkpoint(store, fingerprint(source, cleared), self.log.warning)

@@ -33,6 +33,8 @@ REMEDIES: dict[type[e.MilvusRestError], str] = {
 }
 """What to do, where the message does not tell more."""
 
+_V2 = "set the connection's field api_version to v2."
+_STRUCTS = "This package cannot write arrays of structs: create the collection without them."
 _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] = {
     (200, "partition not found"): (e.NotFoundError, None),
     (1807, "partition not found"): (e.NotFoundError, None),
@@ -45,14 +47,16 @@ _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] =
         e.RequestRefusedError,
         "Milvus's REST API cannot write into a collection with namespaces: create it without.",
     ),
-    (1100, "the number of struct array fields is not the same as needed"): (
+    (1100, "the number of struct array fields is not the same as needed"): (e.RequestRefusedError, _STRUCTS),
+    (1804, "missing struct array field"): (e.RequestRefusedError, _STRUCTS),  # 3.0, over v1
+    (1100, "the length of valid_data of field"): (  # 2.5.0 to 2.6.11: every row
         e.RequestRefusedError,
-        "This Milvus cannot write arrays of structs over REST: create the collection without them.",
+        "REST v1 of this Milvus refuses every row of a collection in which a field is nullable or has a default: "
+        f"{_V2}",
     ),
-    (1100, "the length of valid_data of field"): (
+    (1100, "the length of field is wrong"): (  # 2.6.2 to 2.6.17: rows with nulls
         e.DataRefusedError,
-        "REST v1 of this Milvus cannot write a field that is nullable or has a default value: set the connection's "
-        "field api_version to v2.",
+        f"REST v1 of this Milvus cannot store a null, or a default in place of a value that is left out: {_V2}",
     ),
 }
 """What a code says together with a part of its message, and what to do about it."""

@@ -28,7 +28,7 @@ MAX_ANSWER_BYTES = 64 * 2**20  # of text; Milvus answers these calls with some k
 _READ_BYTES = 16_384  # at once: compressed data unpacks to at most a thousand times as much
 _SEND_BYTES = 65_536  # at once with TLS, where a socket's timeout covers all that it gets at once
 
-_PROXY = "The proxy that HTTP_PROXY or HTTPS_PROXY names"
+_PROXY = "The proxy in HTTP_PROXY or HTTPS_PROXY"
 _PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
 _NO_PROXY = "If the server needs no proxy, add its host to NO_PROXY."
 _CANNOT_USE = "Cannot use {where}: {reason}. "
@@ -90,7 +90,7 @@ class Transport:
             "Content-Type": "application/json",
             "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
             "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
-            # v2 gives up then too, rather than after 30 s; v1 does not read it before Milvus 3.0.1.
+            # v2 gives up then too, rather than after 30 s; v1 reads it since d7a539721b (2026).
             "Request-Timeout": str(int(max(1, settings.read_timeout))),
         }
         if settings.token:
@@ -159,7 +159,9 @@ class Transport:
         if isinstance(error, requests.exceptions.ProxyError):
             if "failed: 407" in reason:
                 return e.ConnectionSettingsError(_PROXY_ASKS)
-            return e.ConnectError(f"{_PROXY} does not lead to {where}: {reason}. {_NO_PROXY}")
+            return e.ConnectError(
+                f"No connection to {where} through the proxy in HTTP_PROXY or HTTPS_PROXY: {reason}. {_NO_PROXY}"
+            )
         if isinstance(inner, http.client.BadStatusLine) and not isinstance(inner, http.client.RemoteDisconnected):
             is_http = self._uses_http or "HTTP/".startswith(str(inner)[:5])
             reason = "the answer was cut off in its first line" if is_http else f"it answers {reason!r}, not HTTP"

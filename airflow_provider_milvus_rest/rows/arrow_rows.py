@@ -1,4 +1,4 @@
-"""Parquet and Arrow, in files and in memory: ``pip install 'airflow-provider-milvus-rest[arrow]'``.
+"""Parquet and Arrow, in files and in memory, with pyarrow.
 
 Vectors come from Arrow's buffers as arrays, without a Python float for each number.
 """
@@ -133,7 +133,7 @@ def _names(schema: "pa.Schema", columns: Columns, position: str | None) -> list[
     """
     fields = [field for field in schema if field.name != REJECT and not _PANDAS_INDEX.fullmatch(field.name)]
     if len({field.name for field in fields}) < len(fields):
-        raise InputError("two columns have one name", position=position)
+        raise InputError("two columns have the same name", position=position)
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
     for name, kind in foreign.items():
         if columns.get(name, kind) is not None:  # else field_map leaves it out
@@ -187,7 +187,7 @@ def _values(name: str, array: "pa.Array", vectors: Any, position: str | None) ->
     try:
         return array.to_pylist(maps_as_pydicts="strict")
     except (ValueError, KeyError, OverflowError) as error:  # a date out of range, a key twice, no UTF-8, …
-        reason = f"column {shown(name, 255)} has a value that Python does not have: {excerpt(str(error))}"
+        reason = f"column {shown(name, 255)} has a value that Python cannot represent: {excerpt(str(error))}"
         raise InputError(reason, position=position) from None
 
 

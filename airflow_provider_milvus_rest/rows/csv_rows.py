@@ -34,7 +34,7 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
         if names is None:
             return
         if len(set(names)) < len(names) or "" in names:
-            fault = "an empty name" if "" in names else "one name twice"
+            fault = "an empty name" if "" in names else "a name twice"
             raise InputError(f"the first row must name the columns, but holds {fault}", position=f"{file.name}:1")
         converters = [_converter(columns.get(name)) for name in names]
         while True:
@@ -125,7 +125,7 @@ def _text(cell: str) -> str:
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    **{"VarChar": _text, "Bool": _bool},
+    **{"VarChar": _text, "Text": _text, "Bool": _bool},
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
     **dict.fromkeys(("Float", "Double"), _number),
 }

@@ -14,9 +14,11 @@ from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSc
 from airflow_provider_milvus_rest.rows.shape import KEY_CHARS, FieldMap, Shape
 from airflow_provider_milvus_rest.text import excerpt, name_of
 
-_NULL_FOR_DEFAULT = "is null, for which Milvus would store the field's default: leave it out to get that"
-_GO_ESCAPES = ((b"<", 5), (b">", 5), (b"&", 5), ("\u2028".encode(), 3), ("\u2029".encode(), 3))
-"""Go's encoder writes these as six bytes."""
+_NULL_FOR_DEFAULT = "is null; Milvus would store the field's default instead: leave it out if you want the default"
+# By how many bytes these grow in Go's JSON, by which the server measures dynamic fields.
+_GO_ESCAPES = {b"<": 5, b">": 5, b"&": 5, "\u2028".encode(): 3, "\u2029".encode(): 3}
+_LISTS = (list, tuple, np.ndarray)
+_PAIR = "to pair vectors with keys, [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"
 
 
 class RowEncoder:
@@ -38,12 +40,15 @@ class RowEncoder:
         self._key, self._dynamic = key.name, schema.dynamic
         self._not_a_field = f"is not a field of {schema.name!r}, which has no dynamic fields"
         self._outputs = {field.name for field in schema.fields_ if field.function_output}
+        self._vectors = {field.name for field in schema.fields_ if "Vector" in field.type}
         # Vectors go last: Milvus looks for each field from the row's beginning, 10 us for a vector it has to pass.
         self._fields = {
             field.name: (b"," + orjson.dumps(field.name) + b":", _check_of(field, schema), field)
-            for field in sorted(schema.fields_, key=lambda field: "Vector" in field.type)
+            for field in sorted(schema.fields_, key=lambda field: field.name in self._vectors)
             if not field.function_output
         }
+        # The nullable fields that no row has had, not even as null.
+        self.left_out = {name for name, (_, _, field) in self._fields.items() if field.nullable}
         self.shape = Shape(schema, field_map, key_from, convert)
         self.columns = self.shape.columns()
         for parameter, names in {"field_map": self.shape.targets, "convert": convert or ()}.items():
@@ -52,7 +57,7 @@ class RowEncoder:
                 raise InputError(f"{parameter}: {unknown[0]!r} {self._not_a_field}")
         if key_from and (key.type != "VarChar" or (key.size or KEY_CHARS) < KEY_CHARS):
             kind = f"{key.type}({key.size})" if key.size else key.type
-            why = "" if key.type == "VarChar" else ": 63 bits of a hash are the same for two rows of some billions"
+            why = "" if key.type == "VarChar" else ": a 63-bit hash would be the same for two of some billion rows"
             raise InputError(
                 f"key_from makes keys of {KEY_CHARS} characters, which the primary key {key.name!r} of "
                 f"{schema.name!r}, {kind}, cannot hold{why}. Use a VarChar key, or give each row its key"
@@ -64,7 +69,11 @@ class RowEncoder:
         :raises RowError: naming the first field that cannot be stored exactly as it is, and why.
         """
         if not isinstance(entity, Mapping):
-            raise RowError(_not_a_row(entity), position=position)
+            reason = f"a row must be an object (dict) of field names and values, not {type(entity).__name__}"
+            raise RowError(
+                reason + (f": {_PAIR}" if isinstance(entity, (*_LISTS, float, int, np.number)) else ""),
+                position=position,
+            )
         row = entity if self.shape.is_trivial and type(entity) is dict else self.shape(entity, position)
         parts: list[bytes] = []
         name: Any = None
@@ -76,21 +85,24 @@ class RowEncoder:
                         raise ValueError(_NULL_FOR_DEFAULT)
                     parts += (prefix, b"null" if value is None and field.nullable else check(value))
                 elif not field.nullable and not field.has_default:
-                    raise ValueError(self._missing(entity, name))
+                    raise ValueError("is missing")
             if len(row) > len(parts) // 2:
-                extras = []
+                extras = {}
                 for name, value in row.items():
                     if name not in self._fields and (extra := self._extra(name, value)):
-                        extras.append(extra)
-                size = 1 + sum(map(_size_in_go, extras))
+                        extras[name] = extra
+                text = b"".join(extras.values())
+                size = 1 + len(text) + sum(text.count(char) * more for char, more in _GO_ESCAPES.items())
                 if size > fields.MAX_JSON_BYTES:
-                    name = max((name for name in row if name not in self._fields), key=lambda name: len(str(row[name])))
-                    most = fields.MAX_JSON_BYTES
-                    raise ValueError(f"makes the dynamic fields {size} bytes long, but they may be {most} together")
-                parts += extras
-        except ValueError as reason:
-            at_fault = name_of(name)
-            raise RowError(str(reason), position=position, field=at_fault, key=self._shown_key(row, at_fault)) from None
+                    name = max(extras, key=lambda name: len(extras[name]))
+                    most, limit = fields.MAX_JSON_BYTES, fields.JSON_LIMIT
+                    raise ValueError(f"brings the dynamic fields to {size} bytes; together they may have {most}{limit}")
+                parts.append(text)
+        except ValueError as error:
+            at_fault, reason = name_of(name), self._explained(str(error), entity, row, name)
+            raise RowError(reason, position=position, field=at_fault, key=self._shown_key(row, at_fault)) from None
+        if self.left_out:
+            self.left_out = self.left_out.difference(row)
         parts[0] = b"{" + parts[0][1:]
         parts.append(b"}")
         return fields.plain(row[self._key]), b"".join(parts)
@@ -99,28 +111,34 @@ class RowEncoder:
         """A row as it was given, if ``shape.renames_only``, but for what ``field_map`` left out."""
         return self.shape.names(orjson.loads(text))
 
-    def _missing(self, entity: Mapping[Any, Any], field: str) -> str:
-        """Why a row has no such field, and what may help."""
-        source = self.shape.source(field)
+    def _explained(self, reason: str, entity: Mapping[Any, Any], row: Mapping[Any, Any], name: Any) -> str:
+        """Why a field is refused, and what may help if it is missing, or if the row is not one row."""
         has = excerpt(", ".join(map(name_of, [*entity][:10])), 200) + ("…" if len(entity) > 10 else "")
-        lists = [name for name, value in entity.items() if isinstance(value, (list, tuple)) and value]
-        if lists and len(lists) == len(entity) and len({len(entity[name]) for name in lists}) == 1:
-            return f"is missing; the row has lists of one length ({has}): one dict is one row, not columns"
-        rows = [name for name in lists if all(isinstance(item, Mapping) for item in entity[name])]
+        lists = {key: value for key, value in entity.items() if _is_list(value)}
+        nested = {vector for vector in self._vectors if _is_list(row.get(vector)) and all(map(_is_list, row[vector]))}
+        alike = len(lists) == len(entity) > 1 and len(set(map(len, lists.values()))) == 1
+        if alike and self._vectors & row.keys() <= nested:
+            return f"{reason}; the row has lists of the same length ({has}): one dict is one row, not columns"
+        if name in row:
+            return f"is a list of vectors ({len(row[name])}), but a row has one: {_PAIR}" if name in nested else reason
+        source = self.shape.source(name)
+        sought = f": the row has no {source!r}" if source != name else ""
         how = "field_map gives fields other names"
-        if rows:
+        if rows := [key for key, value in lists.items() if all(isinstance(item, Mapping) for item in value)]:
             how = f"if its rows are in {name_of(rows[0])!r}, set rows_path"
-        elif field == self._key and self._fields[field][2].type == "VarChar":
+        elif name == self._key and self._fields[name][2].type == "VarChar":
             how += ", and key_from makes keys of other values"
-        sought = f": the row has no {source!r}" if source != field else ""
-        return f"is missing{sought}; it has {has or 'no fields'} ({how})"
+        return f"{reason}{sought}; it has {has or 'no fields'} ({how})"
 
     def _extra(self, name: Any, value: Any) -> bytes | None:
         """A dynamic field, or why it cannot be one. A null is none: Milvus drops it as well."""
         if not isinstance(name, str):
-            raise ValueError(f"is a field name of type {type(name).__name__}, not str")
+            raise ValueError(f"is a field name of type {type(name).__name__}; names must be str")
         if name in self._outputs:
-            raise ValueError("is written by a function of the collection: leave it out")
+            raise ValueError(
+                "is written by a function of the collection, and this package never sends one, even where Milvus is "
+                "set to accept it: leave it out (field_map can)"
+            )
         if not self._dynamic:
             raise ValueError(self._not_a_field)
         if name == DYNAMIC_FIELD:
@@ -134,41 +152,28 @@ class RowEncoder:
         return key if is_key and field != self._key else None
 
 
-def _not_a_row(entity: Any) -> str:
-    reason = f"a row must be an object (dict) of field names and values, not {type(entity).__name__}"
-    if isinstance(entity, (list, tuple, np.ndarray)):
-        reason += ": to pair vectors with keys, [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"
-    return reason
-
-
-def _size_in_go(text: bytes) -> int:
-    """The length of a text as Go's encoder writes it, by which the server measures dynamic fields."""
-    return len(text) + sum(text.count(char) * more for char, more in _GO_ESCAPES)
+def _is_list(value: Any) -> bool:
+    return isinstance(value, _LISTS) and getattr(value, "ndim", 1) > 0 and len(value) > 0
 
 
 def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
-    """How a field's values are checked.
-
-    :raises UnsupportedCollectionError: the field cannot be written over REST to this server.
-    """
+    """How a field's values are checked, or UnsupportedCollectionError where this server cannot be sent them."""
     kind, size, old = field.type, field.size, schema.before_2_3_13
-    if kind in fields.SCALARS:
-        return fields.SCALARS[kind]
-    if kind == "VarChar":
-        return partial(fields.varchar, size)
-    if kind in vectors.VECTORS and size:
-        return partial(vectors.VECTORS[kind], size)
-    if kind == "BinaryVector" and size:
-        return partial(vectors.binary_vector, old, size)
-    if kind == "SparseFloatVector":
-        return vectors.sparse_vector
-    if kind == "JSON" and not old:
-        return fields.json_field
-    if kind == "Array" and not old:
-        name = field.element_type or ""
-        element = partial(fields.varchar, size) if name == "VarChar" else fields.SCALARS.get(name)
-        return partial(fields.array_field, "Array", element, field.capacity)
-    why = "this package cannot write fields of that type"
-    if kind in ("JSON", "Array"):
-        why = "Milvus before 2.3.6 cannot be sent one over REST, and one before 2.3.13 does not say which it is"
-    raise UnsupportedCollectionError(f"Collection {schema.name!r}: field {field.name!r} is of type {kind}: {why}.")
+    varchar = partial(fields.varchar, size)
+    checks = fields.SCALARS | {
+        "VarChar": varchar,
+        "Text": partial(fields.varchar, None),
+        "SparseFloatVector": vectors.sparse_vector,
+    }
+    if size:
+        checks |= {name: partial(check, size) for name, check in vectors.VECTORS.items()}
+        checks["BinaryVector"] = partial(vectors.binary_vector, old, size)
+    if not old:
+        element = varchar if field.element_type == "VarChar" else fields.SCALARS.get(field.element_type or "")
+        checks |= {"JSON": fields.json_field, "Array": partial(fields.array_field, "Array", element, field.capacity)}
+    if kind not in checks:
+        why = "this package cannot write fields of that type"
+        if kind in ("JSON", "Array"):
+            why = "Milvus before 2.3.6 does not accept it over REST, and versions before 2.3.13 cannot be told apart"
+        raise UnsupportedCollectionError(f"Collection {schema.name!r}: field {field.name!r} is of type {kind}: {why}.")
+    return checks[kind]

@@ -1,14 +1,15 @@
 """What each scalar field type takes: a value in, its exact JSON text out, or ValueError with the reason why not.
 
-Before 3.0.1, Milvus's REST API silently changes many values: it stores Int8 300 as 44, a missing VarChar as ``""``,
-VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and what the
-server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not JSON
-(datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
+Before #52261 (August 2026), Milvus's REST API silently changes many values: it stores Int8 300 as 44, a missing VarChar
+as ``""``, VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and
+what the server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not
+JSON (datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
 """
 
 import datetime
 import decimal
 import math
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,28 +20,25 @@ import orjson
 
 from airflow_provider_milvus_rest.text import shown
 
-Check = Callable[[Any], bytes]
-"""JSON text of a value. Raises ValueError with the reason why it cannot be stored exactly."""
-
-MAX_JSON_BYTES = 65_536
-"""``common.JSONMaxLength``, of one JSON field and of all dynamic fields of a row together."""
+Check = Callable[[Any], bytes]  # JSON text of a value, or ValueError with the reason why it cannot be stored exactly
+MAX_JSON_BYTES = 65_536  # common.JSONMaxLength, of one JSON field and of all dynamic fields of a row together
+JSON_LIMIT = (
+    " (Milvus's default, which this package also applies where the server allows more): shorten it, or split it"
+)
 _MAX_DEPTH = 100
 _SAFE = 2**53
-_GO_INTEGERS = 1e21
-"""Below it, Go writes a whole float64 without an exponent."""
-_LEAST_SINGLE = 1e-45
-"""float32 has nothing between this, rounded, and 0."""
+_GO_INTEGERS = 1e21  # below it, Go writes a whole float64 without an exponent
+_LEAST_SINGLE = 1e-45  # float32 has nothing between this, rounded, and 0
+_FOREIGN_NULLS = frozenset({"NAType", "NaTType", "NullScalar"})  # pandas' and Arrow's; neither is imported here
 _BYTES = (bytes, bytearray, memoryview)
-_CONVERSIONS: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((decimal.Decimal,), "float(value), or str(value) to keep every digit"),
-    ((datetime.date, datetime.time), "value.isoformat()"),
-    ((datetime.timedelta,), "value.total_seconds()"),
-    ((uuid.UUID, np.datetime64, np.timedelta64), "str(value)"),
-    (_BYTES, "value.decode()"),
-    ((set, frozenset), "list(value)"),
-)
-_FOREIGN_NULLS = frozenset({"NAType", "NaTType", "NullScalar"})
-"""pandas' and Arrow's; neither is imported here."""
+_CONVERSIONS: dict[Any, str] = {
+    decimal.Decimal: "float(value), or str(value) to keep every digit",
+    (datetime.date, datetime.time): "value.isoformat()",
+    datetime.timedelta: "value.total_seconds()",
+    (uuid.UUID, np.datetime64, np.timedelta64): "str(value)",
+    _BYTES: "value.decode()",
+    (set, frozenset): "list(value)",
+}
 
 
 def wrong_type(expected: str, value: Any) -> ValueError:
@@ -50,12 +48,14 @@ def wrong_type(expected: str, value: Any) -> ValueError:
         return ValueError(f"is null, but must be {expected}")
     if kind in _FOREIGN_NULLS:
         return ValueError(f"is {kind}, but must be {expected}; make it None where the field takes null")
-    methods = [f"value.{name}()" for name in ("as_py", "tolist") if hasattr(value, name)]
-    how = next((how for types, how in _CONVERSIONS if isinstance(value, types)), methods[0] if methods else "")
-    if "Vector" in expected and isinstance(value, _BYTES):
-        how = "bytes(value)" if "bytes" in expected else "list(value)"
+    ways = [how for types, how in _CONVERSIONS.items() if isinstance(value, types)]
+    ways += [f"value.{name}()" for name in ("as_py", "tolist") if hasattr(value, name)]
+    if isinstance(value, _BYTES) and "Vector" in expected:
+        ways = ["bytes(value)" if "bytes" in expected else "list(value)"]
+    elif isinstance(value, _BYTES) and len(value) == 16:
+        ways = ["str(uuid.UUID(bytes=value)) if it is a UUID"]
     what = "" if isinstance(value, (np.ndarray, list, dict, tuple)) else f" {shown(value, 60)}"
-    return ValueError(f"must be {expected}, not {kind}{what}" + (f"; convert it with {how}" if how else ""))
+    return ValueError(f"must be {expected}, not {kind}{what}" + (f"; convert it with {ways[0]}" if ways else ""))
 
 
 def check_length(length: Any, takes: int, name: str, unit: str = "elements") -> None:
@@ -70,17 +70,8 @@ def plain(value: Any) -> Any:
 
 
 def _dotted(text: bytes) -> bytes:
-    """A float with a dot: without one, Milvus takes it for an int64.
-
-    Python and orjson write one, but for a lone digit before an exponent.
-    """
+    """A float with a dot, without which Milvus takes it for an int64: only a lone digit before an exponent has none."""
     return text if b"." in text else text.replace(b"e", b".0e")
-
-
-def _finite(value: float, at: str = "") -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{at}is {value}, which is not a finite number")
-    return value
 
 
 def integer(name: str, limit: int, value: Any) -> bytes:
@@ -111,25 +102,30 @@ def single(value: Any) -> bytes:
     with np.errstate(over="ignore"):
         rounded = np.float32(number)
     if not np.isfinite(rounded):
-        raise ValueError(f"{number!r} is beyond float32")
+        raise ValueError(f"{number!r} is out of range for float32")
     if number and not rounded:
         raise ValueError(f"{number!r} is too small for float32, which would make it 0")
-    return _dotted(orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY))  # str() is as numpy was told to print
+    return _dotted(float32_text(rounded))  # str() is as numpy was told to print
+
+
+def float32_text(value: Any) -> bytes:
+    """The shortest text of a float32 or of an array of them, but for the largest one, whose shortest text is above it:
+    Milvus compares it as float64, and refuses it.
+    """
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return text.replace(b"3.4028235e+38", b"3.4028234e+38") if b"+" in text else text  # a "+" is found much faster
 
 
 def _number(value: Any, expected: str) -> float:
     value = plain(value)
     if type(value) is int:
-        try:
-            exact = float(value)
-        except OverflowError:
-            exact = math.inf
-        if exact != value:
+        if abs(value) > sys.float_info.max or float(value) != value:
             raise ValueError(f"{shown(value)} has more digits than {expected} holds")
-        return exact
-    if not isinstance(value, float):
+    elif not isinstance(value, float):
         raise wrong_type(expected, value)
-    return float(_finite(value))
+    elif not math.isfinite(value):
+        raise ValueError(f"is {value}, which is not a finite number")
+    return float(value)
 
 
 def varchar(max_length: int | None, value: Any) -> bytes:
@@ -147,7 +143,7 @@ def string(value: str) -> bytes:
     try:
         return orjson.dumps(str.__str__(value))  # of a str that is an Enum, its value
     except orjson.JSONEncodeError:
-        raise ValueError("holds a lone surrogate, which UTF-8 cannot hold") from None
+        raise ValueError("contains a lone surrogate, which UTF-8 cannot encode") from None
 
 
 def array_field(name: str, element: Check | None, capacity: int | None, value: Any) -> bytes:
@@ -177,9 +173,8 @@ def _unnamed(check: Check, value: Any) -> bytes:
     """A number in an Array of which REST v1 does not tell whether it is of Int64 or Double, of Float or Double."""
     text, number = check(value), plain(value)
     if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
-        raise ValueError(
-            f"{shown(number)} is changed by some types of Array, and v1 does not say of which this is: use v2"
-        )
+        why = "would be changed by some types of Array, and REST v1 does not say which type this one has: use v2"
+        raise ValueError(f"{shown(number)} {why}")
     return text
 
 
@@ -189,19 +184,17 @@ def json_field(value: Any) -> bytes:
         raise wrong_type("a dict or a list (JSON)", value)
     text = _json_text(value, 2**63)
     if len(text) > MAX_JSON_BYTES:
-        raise ValueError(f"is {len(text)} bytes long as JSON, but may be {MAX_JSON_BYTES}")
+        raise ValueError(f"is {len(text)} bytes long as JSON; the limit is {MAX_JSON_BYTES}{JSON_LIMIT}")
     return text
 
 
 def dynamic(value: Any) -> bytes:
     """A value of a dynamic field.
 
-    Milvus up to 3.0 drops a null, takes a number without a dot for an int64, lets the numbers inside of lists and
-    objects go through float64, and writes a whole float64 below 1e21 as the int of its shortest digits and zeros.
+    Milvus up to 3.0 takes a number without a dot for an int64, lets the numbers inside of lists and objects go through
+    float64, and writes a whole float64 below 1e21 as the int of its shortest digits and zeros.
     """
     value = plain(value)
-    if value is None:
-        raise ValueError("is null, which a dynamic field cannot store: leave it out")
     return _INT64(value) if type(value) is int else _json_text(value, _SAFE)
 
 
@@ -209,23 +202,28 @@ def _json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> b
     """JSON of ``value``, with the ints in it within ±``int_limit``; a lone 2**63 is one too many for int64."""
     value = plain(value)
     at = f"{where} " if where else ""
-    if value is None:
-        return b"null"
-    if isinstance(value, bool):
-        return boolean(value)
+    if value is None or isinstance(value, bool):
+        return orjson.dumps(value)
     if isinstance(value, int):
         if not (-int_limit <= value <= min(int_limit, 2**63 - 1)):
             raise ValueError(f"{at}{shown(value)} is an int that Milvus does not keep exactly here; make it a str")
         return b"%d" % value
     if isinstance(value, float):
-        text = double(_finite(value, at))
-        if int_limit == _SAFE <= abs(value) < _GO_INTEGERS and (kept := int(decimal.Decimal(text.decode()))) != value:
-            raise ValueError(f"{at}{value!r} would come back as {kept}, which is another number; make it a str")
+        if not math.isfinite(value):
+            raise ValueError(f"{at}is {value}, which is not a finite number")
+        text = double(value)
+        if int_limit == _SAFE <= abs(value) < _GO_INTEGERS:
+            kept = int(decimal.Decimal(text.decode()))
+            if kept != value:
+                raise ValueError(f"{at}{value!r} would come back as {kept}, a different number; make it a str")
+            if not -(2**63) <= kept < 2**64:
+                what = "an int beyond 64 bits, which Milvus cannot read in a filter"
+                raise ValueError(f"{at}{value!r} would be stored as {what}; make it a str")
         return text
     if isinstance(value, str):
         return string(value)
     if depth > _MAX_DEPTH:
-        raise ValueError(f"is nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"is nested more than {_MAX_DEPTH} levels deep")
     if isinstance(value, (list, tuple)):
         return b"[%s]" % b",".join(_json_text(v, int_limit, f"{where}[{i}]", depth + 1) for i, v in enumerate(value))
     if isinstance(value, Mapping):
@@ -238,14 +236,10 @@ def _json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> b
     raise ValueError(f"{at}{wrong_type('a JSON value', value)}")
 
 
-_INTEGERS: dict[str, Check] = {
-    f"Int{bits}": partial(integer, f"Int{bits}", 2 ** (bits - 1)) for bits in (8, 16, 32, 64)
+SCALARS: dict[str, Check] = {
+    **{f"Int{bits}": partial(integer, f"Int{bits}", 2 ** (bits - 1)) for bits in (8, 16, 32, 64)},
+    **{"Bool": boolean, "Float": single, "Double": double},
 }
-_INT64 = _INTEGERS["Int64"]
-_ELEMENTS: dict[type, Check] = {
-    int: partial(_unnamed, _INT64),
-    float: partial(_unnamed, double),
-    bool: boolean,
-    str: partial(varchar, None),
-}
-SCALARS: dict[str, Check] = {**_INTEGERS, "Bool": boolean, "Float": single, "Double": double}
+_INT64 = SCALARS["Int64"]
+_NUMBERS: dict[type, Check] = {int: partial(_unnamed, _INT64), float: partial(_unnamed, double)}
+_ELEMENTS = _NUMBERS | {bool: boolean, str: partial(varchar, None)}

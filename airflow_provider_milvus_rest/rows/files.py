@@ -130,7 +130,9 @@ class File:
 
 def _change(before: Version, now: Version) -> str | None:
     """How a file is not what it was; None if it is. What one of the two looks does not know is not compared."""
-    changed = (f"its {name} was {was}, and is {now[name]}" for name, was in before.items() if was != now.get(name, was))
+    changed = (
+        f"its {name} was {was} and is now {now[name]}" for name, was in before.items() if was != now.get(name, was)
+    )
     return next(changed, None)
 
 

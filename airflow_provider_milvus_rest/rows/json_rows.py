@@ -157,7 +157,7 @@ def check_count(text: bytes, most: float) -> None:
     """
     count = text.count(b"[") + text.count(b"{") + text.count(b",")
     if count > most:
-        raise ValueError(f"has {count} brackets, braces and commas, which is more than fit there ({most})")
+        raise ValueError(f"has {count} brackets, braces and commas, but at most {most} fit there")
 
 
 def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
@@ -212,7 +212,7 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     if len(text) > MAX_DOCUMENT_BYTES:
         reason = (
             f"a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB, which would be read whole into memory: "
-            "write JSON Lines (.jsonl), an object a line, which is streamed"
+            "write JSON Lines (.jsonl), one object per line, which is streamed"
         )
         raise InputError(reason, position=file.name)
     if not text or text.isspace():

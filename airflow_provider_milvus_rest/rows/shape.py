@@ -42,7 +42,7 @@ def key_of(*values: int | str) -> str:
     try:
         return hashlib.blake2b(orjson.dumps(values), digest_size=KEY_CHARS // 2).hexdigest()
     except TypeError as error:
-        raise ValueError(f"{shown(values)} make no key: {error}") from None
+        raise ValueError(f"{shown(values)} cannot make a key: {error}") from None
 
 
 def find(row: Any, name: str) -> Any:
@@ -170,7 +170,9 @@ class Shape:
         for member, (source, inner) in members.items():
             if member in fields:
                 others = [other for other, its in self._map.items() if its == member and other != name]
-                raise RowError(f"comes twice: also as {(others or [source])[0]!r}, by field_map", field=name_of(member))
+                raise RowError(
+                    f"is given twice: also as {(others or [source])[0]!r}, by field_map", field=name_of(member)
+                )
             fields[member] = inner
 
     def _make_key(self, row: Mapping[Any, Any], fields: dict[Any, Any]) -> None:
@@ -187,7 +189,9 @@ class Shape:
             key = key_of(*values)
         except ValueError as error:
             raise ValueError(f"{no} {error}") from None
-        if fields.setdefault(self._key, key) != key:
+        if fields.get(self._key) is None:  # LangChain's documents have a null
+            fields[self._key] = key
+        elif fields[self._key] != key:
             raise ValueError(f"is {shown(fields[self._key])}, but key_from makes another key of this row ({key})")
 
 

@@ -10,8 +10,13 @@ from airflow_provider_milvus_rest.rows.schema import FieldSchema
 
 EACH = "[]"
 """In a path of :data:`Columns`: each element of a list."""
+OCTETS = ("BinaryVector", "Float16Vector", "BFloat16Vector")
+"""The types of field that take bytes, and the same in base64."""
 Columns = Mapping[str, FieldSchema | None]
 """The collection's fields by the names that the source has for them, or by paths; None for what is not a field."""
+_MAX_CAPACITY = 4096  # of an Array
+_SPARE = 2**19  # dynamic fields, which have 64 KiB together, and $reject, with a text of 100,000 characters; generously
+_MOST = 2**23  # so many empty lists take half a gigabyte; a line of 32 MiB holds fewer numbers of a model's output
 
 
 class Row(NamedTuple):
@@ -37,21 +42,9 @@ class Source(Protocol):
         """How much was given, from 0 to 1; None if that is not known."""
 
 
-OCTETS = ("BinaryVector", "Float16Vector", "BFloat16Vector")
-"""The types of field that take bytes, and the same in base64."""
-
-
 def columns_of(columns: Columns, *types: str) -> frozenset[str]:
     """The columns that hold fields of these types."""
     return frozenset(name for name, field in columns.items() if field and field.type in types)
-
-
-_MAX_CAPACITY = 4096
-"""Of an Array."""
-_SPARE = 2**19
-"""For dynamic fields, which have 64 KiB together, and ``$reject``, with a text of 100,000 characters; generously."""
-_MOST = 2**23
-"""In memory, as many empty lists take half a gigabyte; a line of 32 MiB holds fewer numbers of a model's output."""
 
 
 def most_values(*fields: FieldSchema | None) -> float:

@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import orjson
 
-from airflow_provider_milvus_rest.rows.fields import (
-    SCALARS,
-    array_field,
-    check_element,
-    check_length,
-    plain,
-    wrong_type,
-)
+from airflow_provider_milvus_rest.rows import fields
 from airflow_provider_milvus_rest.text import shown
 
 _MAX_INDEX = 2**32 - 2
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
+# From numbers to the bits of 16-bit floats, and back; a bfloat16 is the first half of a float32.
+_HALVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "Float16Vector": (lambda a: a.astype("<f2").view("<u2"), lambda a: a.view("<f2").astype("<f4")),
+    "BFloat16Vector": (
+        lambda a: (a.astype("<f4").view("<u4") >> 16).astype("<u2"),
+        lambda a: (a.astype("<u4") << 16).view("<f4"),
+    ),
+}
 
 
 def float_vector(dim: int, value: Any) -> bytes:
@@ -32,10 +33,10 @@ def float_vector(dim: int, value: Any) -> bytes:
     if numbers.dtype != np.float32:
         with np.errstate(over="ignore", under="ignore"):
             vector = numbers.astype(np.float32)
-    text = orjson.dumps(np.ascontiguousarray(vector), option=orjson.OPT_SERIALIZE_NUMPY)
+    text = fields.float32_text(np.ascontiguousarray(vector))
     if b"n" in text:  # what is not finite has become null
         index = int(np.argmin(np.isfinite(vector)))
-        raise ValueError(f"[{index}] is {shown(plain(value[index]))}, which is not a finite float32")
+        raise ValueError(f"[{index}] is {shown(fields.plain(value[index]))}, which is not a finite float32")
     return text
 
 
@@ -52,48 +53,32 @@ def _numbers(value: Any, dim: int, name: str, takes: str = "a list") -> np.ndarr
             if not issubclass(kind, (np.floating, np.integer, float)):
                 index = next(i for i, element in enumerate(value) if type(element) is kind)
                 raise ValueError(f"[{index}] must be a number, not {kind.__name__}")
-        numbers = _to_array(value)
+        try:
+            numbers = np.array(value, dtype=np.float64)
+        except OverflowError:  # an int past a float's range
+            numbers = np.array([float(n) if abs(n) < 2**1000 else math.inf for n in value])
     elif isinstance(value, array) and value.typecode in "fd":
         numbers = np.asarray(value)
     else:
-        raise wrong_type(f"{takes} or array of {dim} numbers ({name})", value)
+        raise fields.wrong_type(f"{takes} or array of {dim} numbers ({name})", value)
     if numbers.shape != (dim,):
-        check_length(len(value) if numbers.ndim == 1 else f"shape {numbers.shape}", dim, f"{name}({dim})")
+        fields.check_length(len(value) if numbers.ndim == 1 else f"shape {numbers.shape}", dim, f"{name}({dim})")
     return numbers
 
 
-def _to_array(numbers: Any) -> np.ndarray[Any, Any]:
-    try:
-        return np.array(numbers, dtype=np.float64)
-    except OverflowError:  # an int past a float's range
-        return np.array([float(n) if abs(n) < 2**1000 else math.inf for n in numbers])
-
-
-# From numbers to the bits of 16-bit floats, and back; a bfloat16 is the first half of a float32.
-_HALVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "Float16Vector": (lambda a: a.astype("<f2").view("<u2"), lambda a: a.view("<f2").astype("<f4")),
-    "BFloat16Vector": (
-        lambda a: (a.astype("<f4").view("<u4") >> 16).astype("<u2"),
-        lambda a: (a.astype("<u4") << 16).view("<f4"),
-    ),
-}
-
-
 def half_vector(name: str, dim: int, value: Any) -> bytes:
-    """``dim`` numbers of which each is a finite 16-bit float, or those as bytes or base64, little-endian.
+    """``dim`` numbers that are finite 16-bit floats, or those as bytes or base64, little-endian (Milvus 2.4 and later).
 
-    For Float16Vector and BFloat16Vector (Milvus 2.4 and later). Sent as base64: 2.4 knows no list, and later
-    versions round one.
+    Sent as base64: 2.4 knows no list, and later versions round one.
     """
     shrink, widen = _HALVES[name]
     value, given = _from_base64(value), None
-    if not isinstance(value, (bytes, bytearray)):
-        numbers = _numbers(value, dim, name, "bytes, base64, or a list")
-        given = numbers.tolist() if isinstance(value, np.ndarray) else [plain(number) for number in value]
-        with np.errstate(all="ignore"):
-            value = shrink(numbers).tobytes()
-    check_length(len(value), 2 * dim, f"{name}({dim})", "bytes")
     with np.errstate(all="ignore"):
+        if not isinstance(value, (bytes, bytearray)):
+            numbers = _numbers(value, dim, name, "bytes, base64, or a list")
+            given = list(map(fields.plain, _listed(value)))
+            value = shrink(numbers).tobytes()
+        fields.check_length(len(value), 2 * dim, f"{name}({dim})", "bytes")
         kept = widen(np.frombuffer(value, "<u2")).tolist()
     for index, (number, half) in enumerate(zip(given or kept, kept, strict=True)):
         if number != half or not math.isfinite(half):
@@ -123,8 +108,8 @@ def _listed(value: Any) -> Any:
 def int8_vector(dim: int, value: Any) -> bytes:
     """``dim`` ints from -128 to 127 (Milvus 2.6 and later)."""
     value = _listed(value)
-    text = array_field("Int8Vector", SCALARS["Int8"], None, value)
-    check_length(len(value), dim, f"Int8Vector({dim})")
+    text = fields.array_field("Int8Vector", fields.SCALARS["Int8"], None, value)
+    fields.check_length(len(value), dim, f"Int8Vector({dim})")
     return text
 
 
@@ -134,22 +119,21 @@ def sparse_vector(value: Any) -> bytes:
     Weights are stored as the nearest float32 and must not be negative; indices end at 2^32 - 2 (Milvus 2.4 and later).
     """
     if not isinstance(value, Mapping):
-        raise wrong_type("a dict of weights by index (SparseFloatVector)", value)
+        raise fields.wrong_type("a dict of weights by index (SparseFloatVector)", value)
     pairs: Any = value.items()
     if value.keys() == {"indices", "values"}:
-        indices, values = map(_listed, (value["indices"], value["values"]))
-        both = isinstance(indices, (list, tuple)) and isinstance(values, (list, tuple))
-        if not both or len(indices) != len(values):
-            raise ValueError("must have 'indices' and 'values' that are lists of one length")
-        pairs = zip(indices, values, strict=True)
+        lists = [_listed(value[name]) for name in ("indices", "values")]
+        if not all(isinstance(each, (list, tuple)) for each in lists) or len(lists[0]) != len(lists[1]):
+            raise ValueError("must have 'indices' and 'values' that are lists of the same length")
+        pairs = zip(*lists, strict=True)
     weights: dict[int, bytes] = {}
     for given, weight in pairs:
-        index = int(given) if isinstance(given, str) and _INDEX.fullmatch(given) else plain(given)
+        index = int(given) if isinstance(given, str) and _INDEX.fullmatch(given) else fields.plain(given)
         if type(index) is not int or not 0 <= index <= _MAX_INDEX:
             raise ValueError(f"has the index {shown(given)}, which is not an int from 0 to {_MAX_INDEX}")
         if index in weights:
             raise ValueError(f"has the index {index} twice")
-        text = weights[index] = check_element(SCALARS["Float"], index, weight)
+        text = weights[index] = fields.check_element(fields.single, index, weight)
         if float(text) < 0:
             raise ValueError(f"[{index}] is negative, which no weight of a SparseFloatVector may be")
     return b"{%s}" % b",".join(b'"%d":%s' % pair for pair in weights.items())
@@ -158,21 +142,20 @@ def sparse_vector(value: Any) -> bytes:
 def binary_vector(as_list: bool, dim: int, value: Any) -> bytes:
     """``dim`` bits in ``dim / 8`` bytes: bytes, base64 of them, or a list or array of ints from 0 to 255.
 
-    :param as_list: send a list of ints: Milvus before 2.3.6 knows no base64. Milvus 3.0.1 knows nothing else.
+    Sent ``as_list`` of ints to Milvus before 2.3.6, which knows no base64.
     """
     value = _from_base64(value)
-    if isinstance(value, np.ndarray):
-        if value.dtype != np.uint8 or value.ndim != 1:
-            raise ValueError(f"must be a one-dimensional array of uint8, not {value.ndim} dimensions of {value.dtype}")
-        value = value.tolist()
-    elif not isinstance(value, (bytes, bytearray, list, tuple)):
-        raise wrong_type(f"bytes, base64 or a list of {dim // 8} ints from 0 to 255 (BinaryVector)", value)
+    if isinstance(value, np.ndarray) and (value.dtype != np.uint8 or value.ndim != 1):
+        raise ValueError(f"must be a one-dimensional array of uint8, not {value.ndim} dimensions of {value.dtype}")
+    value = _listed(value)
     if isinstance(value, (list, tuple)):
-        value = list(map(plain, value))
+        value = list(map(fields.plain, value))
         for index, number in enumerate(value):
             if type(number) is not int or not 0 <= number <= 255:
                 raise ValueError(f"[{index}] must be an int from 0 to 255, not {shown(number)}")
-    check_length(len(value), dim // 8, f"BinaryVector({dim})", "bytes")
+    elif not isinstance(value, (bytes, bytearray)):
+        raise fields.wrong_type(f"bytes, base64 or a list of {dim // 8} ints from 0 to 255 (BinaryVector)", value)
+    fields.check_length(len(value), dim // 8, f"BinaryVector({dim})", "bytes")
     return orjson.dumps(list(value)) if as_list else _base64(bytes(value))
 
 

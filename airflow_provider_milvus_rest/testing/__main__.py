@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shlex
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from contextlib import nullcontext, suppress
 
-from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, LocalMilvus, MilvusAddress
+from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, LocalMilvus, LocalMilvusError, MilvusAddress
 
 STOP_SECONDS = 15
 
@@ -44,24 +45,35 @@ def main() -> int:
         "If MILVUS_REST_TEST_URI (and MILVUS_REST_TEST_TOKEN, MILVUS_REST_TEST_API_VERSION) name a server, that one is "
         "used.",
     )
+    parser.add_argument("--port", type=int, help="the port for REST and gRPC; default: any free port")
+    parser.add_argument("--folder", help="keep the data here; default: a temporary folder, removed at the end")
     parser.add_argument("command", nargs="*", help="after --, what to run")
-    command = parser.parse_args().command
-    given = MilvusAddress.from_environment()
-    if given is None:
-        print("Starting a local Milvus …", flush=True)
-    elif not command:
+    arguments = parser.parse_args()
+    command, given = arguments.command, MilvusAddress.from_environment()
+    if given and not command:
         parser.error("MILVUS_REST_TEST_URI names a server: there is none to start, and no command to run.")
+    if given and (arguments.port or arguments.folder):
+        parser.error("MILVUS_REST_TEST_URI names a server: --port and --folder are for one that is started here.")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     # A shell starts what runs in the background with SIGINT ignored, and the command would inherit that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    with nullcontext(given) if given else LocalMilvus() as milvus:
-        print(f"Milvus is at {milvus.uri}", flush=True)
-        connection = {"AIRFLOW_CONN_MILVUS_REST_DEFAULT": milvus.connection_json()}
-        if command:
-            return run(command, os.environ | NO_PROXY | connection)
-        print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
-        with suppress(KeyboardInterrupt):
-            signal.pause()
+    if given is None:
+        print("Starting a local Milvus: about ten seconds …", flush=True)
+    try:
+        with nullcontext(given) if given else LocalMilvus(arguments.folder, port=arguments.port) as milvus:
+            print(f"Milvus is at {milvus.uri}", flush=True)
+            connection = {"AIRFLOW_CONN_MILVUS_REST_DEFAULT": milvus.connection_json()}
+            if command:
+                return run(command, os.environ | NO_PROXY | connection)
+            print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
+            print("It runs until you press Ctrl+C.", flush=True)
+            with suppress(KeyboardInterrupt):
+                signal.pause()
+    except (LocalMilvusError, OSError) as error:
+        parser.exit(1, f"{error}\n")
+    except KeyboardInterrupt:  # while it starts
+        return 130
     return 0
 
 

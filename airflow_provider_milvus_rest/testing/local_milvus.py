@@ -10,10 +10,13 @@ or around a command: see ``python -m airflow_provider_milvus_rest.testing --help
 
 from __future__ import annotations
 
+import base64
 import ctypes
+import fcntl
 import importlib.util
 import itertools
 import json
+import logging
 import lzma
 import os
 import re
@@ -24,10 +27,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 from uuid import uuid4
 
 import yaml
@@ -38,12 +42,15 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 HOST = "127.0.0.1"
-TOKEN = "root:Milvus"
-"""Milvus's own default credentials."""
+PASSWORD = "local-secret"
+TOKEN = f"root:{PASSWORD}"
+"""User and password. With Milvus's default password, "Milvus", Airflow would mask that word in every log."""
+_DEFAULT_PASSWORD = "Milvus"
 NO_PROXY = {
     name: ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))) for name in ("NO_PROXY", "no_proxy")
 }
 """The environment in which a local server is not looked for behind a proxy."""
+_LOG = logging.getLogger(__name__)
 _COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
 
 
@@ -112,12 +119,14 @@ class MilvusAddress:
 class LocalMilvus(MilvusAddress):
     """One Milvus server, with its data in ``folder`` and on ports of its own; several can run side by side.
 
-    :param folder: where configuration, log and data go; default: a temporary folder, removed at the end.
-    :param auth: whether the server asks for credentials (``root`` / ``Milvus``).
-    :param tls: whether REST and gRPC speak TLS, with certificates made for the occasion; ``"mutual"`` also asks
-        clients for one.
+    :param folder: where configuration, log and data go. A later server in the same folder has the same data and, if
+        they are free, ports. Default: a temporary folder, removed at the end.
+    :param port: where REST is served (gRPC too, without TLS); default: any free port.
+    :param auth: whether the server asks for credentials (``root`` and ``local-secret``, which is ``token``).
+    :param tls: whether REST and gRPC use TLS, with certificates made for this server; ``"mutual"`` also asks clients
+        for one.
     :param start_timeout: seconds to wait until the server is healthy. The first start on a machine also unpacks the
-        server (250 MB, into ``$XDG_CACHE_HOME`` or ``~/.cache``).
+        server (250 MB, into ``airflow-provider-milvus-rest`` in ``$XDG_CACHE_HOME`` or ``~/.cache``).
 
     The proxy, which serves REST and gRPC, and Milvus's internal components listen on all interfaces: 2.3.5 cannot be
     told otherwise. etcd listens on the loopback interface.
@@ -129,6 +138,7 @@ class LocalMilvus(MilvusAddress):
         self,
         folder: str | Path | None = None,
         *,
+        port: int | None = None,
         auth: bool = True,
         tls: bool | Literal["mutual"] = False,
         start_timeout: float = 120,
@@ -137,9 +147,11 @@ class LocalMilvus(MilvusAddress):
         self._temporary = folder is None
         self.folder = Path(folder or Path(tempfile.gettempdir()) / f"local-milvus-{uuid4().hex}").absolute()
         self.start_timeout = start_timeout
+        self._port = port
         self._tls = bool(tls)
         self._health_port = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock: TextIO | None = None
 
     def __enter__(self) -> LocalMilvus:
         self.start()
@@ -160,10 +172,13 @@ class LocalMilvus(MilvusAddress):
             binaries = _unpack(data)
             if not self.uri:
                 self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock_folder()
                 if self._tls:
                     self.certificates = Certificates.make(self.folder / "certificates")
                 self._write_config(data)
             self._run(binaries)
+            if self.token:
+                self._set_password()
         except BaseException:
             self.stop()
             raise
@@ -189,6 +204,8 @@ class LocalMilvus(MilvusAddress):
         """
         self.kill()
         self.uri = self.grpc_uri = ""
+        if self._lock is not None:
+            self._lock.close()
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -225,27 +242,62 @@ class LocalMilvus(MilvusAddress):
         finally:
             connection.close()
 
+    def _lock_folder(self) -> None:
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalMilvusError(f"Another server uses the folder {self.folder}. Choose another one.") from None
+
+    def _set_password(self) -> None:
+        """Through the API of the health port, which has neither TLS nor authentication, but asks for the old one."""
+        old, new = (base64.b64encode(text.encode()).decode() for text in (_DEFAULT_PASSWORD, PASSWORD))
+        body = {"username": "root", "oldPassword": old, "newPassword": new}
+        connection = HTTPConnection(HOST, self._health_port, timeout=30)
+        try:
+            connection.request("PATCH", "/api/v1/credential", json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse().read().decode()
+        except (HTTPException, OSError) as error:
+            raise LocalMilvusError(f"The password could not be set: {error!r}.") from error
+        finally:
+            connection.close()
+        if json.loads(answer) and "old password not correct" not in answer:  # it was set before the server was killed
+            raise LocalMilvusError(f"The password could not be set: {answer}")
+
     def _log_tail(self) -> str:
         return (self.folder / "milvus.log").read_text(errors="replace")[-2000:]
+
+    def _ports(self, count: int) -> Iterator[int]:
+        """Those of the folder's last server if they are free: Milvus looks for its components there for 20 s."""
+        saved = self.folder / "ports.json"
+        ports = json.loads(saved.read_text()) if saved.exists() else []
+        if not ports or not all(map(_is_free, ports)):
+            ports = list(free_ports(count))
+            saved.write_text(json.dumps(ports))
+        return iter(ports)
 
     def _write_config(self, data: Path) -> None:
         """The wheel's template with our folder and ports; etcd's ports are in a file of its own."""
         template = (data / "config.yaml.template").read_text()
         config = yaml.safe_load(re.sub(r"\{\{[^}:]*:?([^}]*)\}\}", lambda match: match[1].strip() or "null", template))
-        ports = free_ports(len(_COMPONENTS) + 5)
+        ports = self._ports(len(_COMPONENTS) + 5)
         for component in _COMPONENTS:
             config[component] |= {"ip": HOST, "port": next(ports)}
         self._health_port = next(ports)
         config["proxy"]["internalPort"] = next(ports)
         config["common"]["security"]["authorizationEnabled"] = bool(self.token)
-        self.uri = self.grpc_uri = f"http://{HOST}:{config['proxy']['port']}"
+        if self._port and not _is_free(self._port):
+            raise LocalMilvusError(f"Cannot use port {self._port}. Choose another one.")
+        port = self._port or next(ports)
         if files := self.certificates:  # with TLS, Milvus serves REST on a port of its own
-            config["proxy"]["http"]["port"] = next(ports)
+            config["proxy"]["http"]["port"] = port
             config["common"]["security"]["tlsMode"] = 2 if self.mutual else 1
             pems = {"serverPemPath": files.server_cert, "serverKeyPath": files.server_key, "caPemPath": files.ca}
             config["tls"] = {name: str(path) for name, path in pems.items()}
-            self.uri = f"https://{HOST}:{config['proxy']['http']['port']}"
-            self.grpc_uri = f"https://localhost:{config['proxy']['port']}"
+            self.uri, self.grpc_uri = f"https://{HOST}:{port}", f"https://localhost:{config['proxy']['port']}"
+        else:
+            config["proxy"]["port"] = port
+            self.uri = self.grpc_uri = f"http://{HOST}:{port}"
         config["common"]["session"]["ttl"] = 10  # seconds until a killed server is forgotten: 30 make a restart slow
         config["localStorage"]["path"] = str(self.folder / "data")
         config["rocksmq"]["path"] = str(self.folder / "rocksmq")
@@ -290,6 +342,7 @@ def _unpack(data: Path) -> Path:
     folder = cache / f"milvus-{sum(archive.stat().st_size for archive in archives)}"
     if folder.exists():
         return folder
+    _LOG.info("Unpacking the server, once for this user: 250 MB, into %s …", cache)
     cache.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="unpacking-", dir=cache))
     try:
@@ -313,6 +366,16 @@ _LIBC = ctypes.CDLL(None)
 def _die_with_parent() -> None:
     """Have the kernel end the server should this process be killed, so that it is never left behind."""
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError, OverflowError):
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # what is left of earlier connections does not count
+        probe.bind(("", port))
+        return True
+    return False
 
 
 _TAKEN = itertools.count()

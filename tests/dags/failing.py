@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import dag
+from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
 
@@ -26,6 +28,12 @@ def failing() -> None:
     MilvusRestUpsertOperator(task_id="wrong_password", entities=[good], milvus_rest_conn_id="wrong_password")
     MilvusRestUpsertOperator(task_id="nothing_listens", entities=[good], milvus_rest_conn_id="nothing_listens")
     MilvusRestUpsertOperator(task_id="bad_row", entities=[good, other, bad], batch_size=1)
+
+    @task(retries=0)
+    def yields() -> Iterator[dict[str, Any]]:
+        yield good
+
+    MilvusRestUpsertOperator(task_id="of_yields", entities=yields())
 
 
 dag_object = failing()

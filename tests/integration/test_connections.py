@@ -14,6 +14,7 @@ from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
 from airflow_provider_milvus_rest.testing.certificates import Certificates
+from airflow_provider_milvus_rest.testing.local_milvus import PASSWORD, TOKEN
 from tests.servers import COLLECTIONS, Reply, ScriptedServer
 
 pytestmark = pytest.mark.own_server
@@ -37,7 +38,7 @@ def tested(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], tuple[bool, str]]
 def test_every_form_of_a_secure_connection(milvus: MilvusAddress, tested: Any) -> None:
     assert milvus.certificates is not None
     ca, port = str(milvus.certificates.ca), urlsplit(milvus.uri).port
-    user, token, trusted = {"login": "root", "password": "Milvus"}, {"password": "root:Milvus"}, {"verify": ca}
+    user, token, trusted = {"login": "root", "password": PASSWORD}, {"password": TOKEN}, {"verify": ca}
     path = quote(ca, safe="")
     forms: list[dict[str, Any] | str] = [
         {"host": f"https://127.0.0.1:{port}", "extra": trusted} | user,
@@ -46,9 +47,9 @@ def test_every_form_of_a_secure_connection(milvus: MilvusAddress, tested: Any) -
         {"host": "https://localhost", "port": str(port), "extra": trusted | {"client_cert": "", "read_timeout": "5"}}
         | user,
         {"host": "https://127.0.0.1", "port": port, "extra": {"verify": False}} | user,
-        f"milvus-rest://https://root:Milvus@127.0.0.1:{port}/default?verify={path}",
-        f"milvus-rest://https://:root%3AMilvus@127.0.0.1:{port}/?verify={path}&read_timeout=5",
-        f"milvus-rest://root:Milvus@https%3A%2F%2Flocalhost:{port}?verify=false&api_version=v1",
+        f"milvus-rest://https://{TOKEN}@127.0.0.1:{port}/default?verify={path}",
+        f"milvus-rest://https://:{quote(TOKEN)}@127.0.0.1:{port}/?verify={path}&read_timeout=5",
+        f"milvus-rest://{TOKEN}@https%3A%2F%2Flocalhost:{port}?verify=false&api_version=v1",
     ]
     for form in forms:
         assert tested(form)[0] is True, (form, tested(form))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from airflow_provider_milvus_rest.testing import LocalMilvus, LocalMilvusError, MilvusAddress
+from airflow_provider_milvus_rest.testing.local_milvus import free_ports
 
 pytestmark = pytest.mark.own_server
 
@@ -113,6 +116,40 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(LocalMilvusError, match="did not become healthy"):
         server.start()
     assert running(tmp_path) == []
+
+
+def test_what_another_server_uses_is_refused_at_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        for port in (taken.getsockname()[1], 70_000):
+            with pytest.raises(LocalMilvusError, match=f"Cannot use port {port}. Choose another one"):
+                LocalMilvus(tmp_path / "a", port=port).start()
+    (tmp_path / "lock").touch()
+    with (tmp_path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(LocalMilvusError, match=f"uses the folder {tmp_path}"):
+            LocalMilvus(tmp_path).start()
+
+
+@pytest.mark.heavy
+def test_a_folder_keeps_data_password_and_port(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    row = {"id": 1, "vector": [0.5] * 4}
+    with LocalMilvus(tmp_path, port=port) as server:
+        assert server.uri == f"http://127.0.0.1:{port}"
+        server.client().create_collection("docs", dimension=4, auto_id=False)
+        server.client().upsert("docs", row)
+    code = """
+import os, pymilvus
+client = pymilvus.MilvusClient(uri=os.environ["URI"], token="root:local-secret")
+client.load_collection("docs")
+print(client.query("docs", filter="", output_fields=["count(*)"], consistency_level="Strong")[0]["count(*)"], "row")
+"""
+    module = [sys.executable, "-m", "airflow_provider_milvus_rest.testing"]
+    command = [*module, "--port", str(port), "--folder", str(tmp_path), "--", sys.executable, "-c", code]
+    environment = os.environ | {"URI": f"http://127.0.0.1:{port}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "1 row\n" in done.stdout, done.stdout + done.stderr
 
 
 def test_address_as_a_connection() -> None:

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest.testing import LocalMilvus, MilvusAddress
+from airflow_provider_milvus_rest.testing.local_milvus import PASSWORD
 from tests.system.conftest import CHROMIUM, screenshot, wait_for
 from tests.system.test_examples import EXAMPLES
 
@@ -85,7 +86,7 @@ def test_from_the_form_to_a_run(page: Page, standalone: Callable[..., Any], milv
     screenshot(page, "connection-refused")
 
     page.get_by_role("button", name="Edit Connection").click()
-    dialog.locator("input[name=password]").fill("Milvus")
+    dialog.locator("input[name=password]").fill(PASSWORD)
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_hidden()
     answer, color = press_test(page)

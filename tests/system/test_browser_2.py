@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest.testing import LocalMilvus
-from airflow_provider_milvus_rest.testing.local_milvus import free_ports
+from airflow_provider_milvus_rest.testing.local_milvus import PASSWORD, free_ports
 from tests.conftest import HOME
 from tests.system.conftest import AIRFLOW, CHROMIUM, running, screenshot, wait_for
 
@@ -74,7 +74,7 @@ def test_the_form(page: Page) -> None:
         page.locator("#test-connection").click()
         expect(page.get_by_text("Check login and password")).to_be_visible()
         screenshot(page, "connection-form-2.11")
-        page.locator("#password").fill("Milvus")
+        page.locator("#password").fill(PASSWORD)
         page.locator("#test-connection").click()
         expect(page.get_by_text(f"Milvus at {milvus.uri}: 0 collections in 'default'")).to_be_visible()
         page.get_by_role("button", name="Save").click()

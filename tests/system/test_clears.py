@@ -267,7 +267,7 @@ def test_killed_and_the_collection_created_anew(dags: Airflow, read_back: Callab
     dags.edit("BATCH_SIZE = 2", "BATCH_SIZE = 500")
     run.wait("success")
     assert run.load()["try_number"] == 2
-    assert re.search(r"Starting over: (\d+) of \1 rows stored by the earlier try are not there any more\.", run.log())
+    assert re.search(r"Starting over: (\d+) of \1 rows stored by the earlier try are no longer there\.", run.log())
     assert '"warning"' in next(line for line in run.log().splitlines() if "Starting over: " in line)
     outputs = run.outputs()
     assert (outputs["upsert_count"], outputs["resumed_count"]) == (ROWS, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from pymilvus import MilvusClient
 
@@ -22,11 +24,13 @@ from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest import report as progress
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
+from airflow_provider_milvus_rest.operators import milvus_rest as operators
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.testing import MilvusAddress
+from airflow_provider_milvus_rest.testing.local_milvus import free_ports
 from tests.system.test_distributed import STORED, WORKER
 
 REPO = Path(__file__).parents[2]
@@ -34,17 +38,23 @@ AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 PLAIN = pytest.mark.parametrize("milvus", ["plain"], indirect=True)
 CONNECTION = "export AIRFLOW_CONN_MILVUS_REST_DEFAULT="
 BLOCKS = {
-    "README.md": ("make", "install", "server", "collection", "first DAG", "local", "operator", "examples"),
+    "README.md": ("make", "install", "server", "collection", "first DAG", "run", "operator", "examples"),
     "CONTRIBUTING.md": ("make test-all", "given"),
     "docs/assets-and-lineage.md": ("asset", "transport"),
     "docs/comparison.md": ("peers",),
-    "docs/connection.md": ("json", "uri", "zilliz"),
+    "docs/compatibility.md": ("make test-milvus", "given server"),
+    "docs/deployment.md": ("wheel", "wheel installed", "image", "helm", "secret", "astro"),
+    "docs/connection.md": ("local", "json", "uri", "zilliz"),
+    "docs/compatibility-policy.md": (),
     "docs/distributed.md": ("shards", "pool", "make distributed", "distributed"),
     "docs/exactness.md": ("reject",),
-    "docs/operator.md": ("operator", "progress", "decorator", "hook"),
+    "docs/operator.md": ("operator", "progress", "paths", "decorator", "hook"),
     "docs/performance.md": ("make bench",),
+    "docs/recipes.md": (),  # test_recipes.py runs them
+    "docs/proof.md": ("check", "compare"),
     "docs/reliability.md": (),
-    "docs/testing.md": ("plugin", "test"),
+    "docs/testing.md": ("pytest", "conftest", "task", "dag", "server", "command"),
+    "docs/troubleshooting.md": (),
 }
 """The code blocks of each page in their order, by the names that the tests below have for them."""
 TESTED: set[tuple[str, str]] = set()
@@ -72,6 +82,13 @@ def test_every_block_is_tested() -> None:
     pages = {str(path.relative_to(REPO)) for path in [*REPO.glob("docs/*.md"), REPO / "README.md"]}
     assert pages | {"CONTRIBUTING.md"} == set(BLOCKS)
     assert {(name, page_name) for page_name, names in BLOCKS.items() for name in names} == TESTED
+
+
+def test_every_recipe_is_tested() -> None:
+    dags = re.findall(r"^@dag\(.*\)\ndef (\w+)\(\):$", page("docs/recipes.md"), re.MULTILINE)
+    assert len(dags) == len(re.findall("^```python$", page("docs/recipes.md"), re.MULTILINE)) - 1
+    tests = Path(__file__).with_name("test_recipes.py").read_text()
+    assert set(dags) == set(re.findall(r'\brun\("(\w+)"', tests))
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -105,16 +122,18 @@ def docs(milvus_connection: MilvusAddress) -> Iterator[MilvusClient]:
     client.drop_collection("docs")
 
 
+FIRST_DAG, RUN = text("first DAG"), text("run")
+
+
 @PLAIN
-@block("first DAG")
-def test_the_first_dag(
-    airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
-) -> None:
+def test_the_first_dag(airflow_db: None, docs: MilvusClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
-    (tmp_path / "upsert_docs.py").write_text(code)
-    done = subprocess.run([AIRFLOW, "dags", "test", "upsert_docs"], capture_output=True, text=True)
+    monkeypatch.setenv("PATH", str(Path(AIRFLOW).parent), prepend=os.pathsep)
+    (tmp_path / "upsert_docs.py").write_text(FIRST_DAG)
+    done = subprocess.run(["bash", "-ec", RUN], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("^3 rows upserted$", done.stdout, re.MULTILINE)
+    assert "Collection docs: read 3, upserted 3 rows" in done.stdout + done.stderr
     rows = docs.query("docs", filter="id >= 0", output_fields=["title"], consistency_level="Strong")
     assert [row["title"] for row in rows] == ["document 1", "document 2", "document 3"]
 
@@ -251,15 +270,29 @@ def test_the_operator(code: str) -> None:
     assert eval(code).source_conn_id == "aws_default"
 
 
+@block("paths", "docs/operator.md")
+def test_the_paths(code: str) -> None:
+    operator = eval(f"MilvusRestUpsertOperator(task_id='upsert', collection_name='docs', files='rows.jsonl', {code})")
+    assert operator.task_id == "upsert"
+
+
+@pytest.mark.parametrize("code", [text("check", "docs/proof.md"), text("compare", "docs/proof.md")])
+def test_check_and_compare(code: str) -> None:
+    made: dict[str, Any] = {}
+    exec(code, dict(vars(operators)), made)
+    ((name, operator),) = made.items()
+    assert operator.task_id == name
+
+
 ZILLIZ = "https://in03-0123456789abcdef.serverless.gcp-us-west1.cloud.zilliz.com:443"
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (text("local"), ("http://localhost:19530", None, None, 60)),
-        (text("json", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
-        (text("uri", "docs/connection.md"), ("https://milvus.example.com:19530", "root:Milvus", "my_db", 30)),
+        (text("local", "docs/connection.md"), ("http://localhost:19530", None, None, 60)),
+        (text("json", "docs/connection.md"), ("https://milvus.example.com:19530", "root:my-password", "my_db", 30)),
+        (text("uri", "docs/connection.md"), ("https://milvus.example.com:19530", "root:my-password", "my_db", 30)),
         (text("zilliz", "docs/connection.md"), (ZILLIZ, "your-api-key", None, 60)),
     ],
 )
@@ -281,14 +314,25 @@ def test_the_size_of_vectors_in_xcom() -> None:
     )
 
 
-PLUGIN = text("plugin", "docs/testing.md")
+CONFTEST = text("conftest", "docs/testing.md")
 
 
-@block("test", "docs/testing.md")
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(text("task", "docs/testing.md"), id="task"),
+        pytest.param(text("dag", "docs/testing.md"), id="dag", marks=pytest.mark.heavy),
+    ],
+)
 def test_the_test_of_a_dag(tmp_path: Path, code: str) -> None:
-    (tmp_path / "conftest.py").write_text(PLUGIN)
-    (tmp_path / "test_dag.py").write_text(code)
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True, text=True)
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "upsert_docs.py").write_text(FIRST_DAG)
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_it.py").write_text(code)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    environment["PATH"] = f"{Path(AIRFLOW).parent}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-m", "pytest", "-q"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "1 passed" in done.stdout, done.stdout
 
 
@@ -308,12 +352,58 @@ def test_the_commands(code: str, targets: list[str]) -> None:
         subprocess.run(["make", "-n", target], cwd=REPO, check=True, capture_output=True)
 
 
-@block("install")
+def pip(code: str, *options: object) -> None:
+    """A line that calls pip, offline, with more options."""
+    line = f"{code.strip()} --no-index --no-deps {' '.join(map(str, options))}"
+    script = f"export PATH={Path(AIRFLOW).parent}:$PATH; " + line.replace("pip", f"{sys.executable} -m pip", 1)
+    subprocess.run(["bash", "-ec", script], cwd=REPO, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("code", [text("install"), text("pytest", "docs/testing.md")], ids=["README", "testing"])
 def test_the_installation(tmp_path: Path, code: str) -> None:
-    install = code.replace("pip", f"{sys.executable} -m pip", 1).strip()
-    offline = f"{install} --no-deps --no-build-isolation --target {tmp_path}"
-    subprocess.run(["bash", "-ec", offline], cwd=REPO, check=True, capture_output=True)
+    pip(code.replace(" pytest", ""), "--no-build-isolation", "--target", tmp_path)
     assert (tmp_path / "airflow_provider_milvus_rest" / "py.typed").exists()
+
+
+@block("make test-milvus", "docs/compatibility.md")
+def test_any_milvus(code: str) -> None:
+    done = subprocess.run([*code.split(), "-n", "-o", "install"], cwd=REPO, capture_output=True, text=True, check=True)
+    assert all(each in done.stdout for each in ("compose.yaml up", "API_VERSION=v2", "pytest tests/integration"))
+
+
+@block("given server", "docs/compatibility.md")
+def test_a_server_that_runs_already(code: str) -> None:
+    *exports, command = code.splitlines()
+    assert command == ".venv/bin/python -m pytest tests/integration"
+    show = "from airflow_provider_milvus_rest.testing import MilvusAddress as M; print(M.from_environment())"
+    found = subprocess.check_output(["bash", "-ec", f"{';'.join(exports)}; {sys.executable} -c '{show}'"], text=True)
+    assert all(each in found for each in ("https://in03-0123456789abcdef", "your-api-key", "v2"))
+
+
+WHEEL = text("wheel", "docs/deployment.md")
+
+
+@block("wheel installed", "docs/deployment.md")
+def test_the_wheel(tmp_path: Path, code: str) -> None:
+    pip(WHEEL.replace(" dist ", f" {tmp_path} "), "--no-build-isolation")
+    pip(code.replace("dist/", f"{tmp_path}/"), "--dry-run")
+
+
+IMAGE, ASTRO = text("image", "docs/deployment.md"), text("astro", "docs/deployment.md")
+HELM, SECRET = text("helm", "docs/deployment.md"), text("secret", "docs/deployment.md")
+
+
+def test_the_image() -> None:
+    """None is built: its version of Airflow is the one of the tests, its wheel the one of the page."""
+    pinned = re.search("^apache-airflow==(.*)$", page("requirements/airflow-3.3.txt"), re.MULTILINE)
+    assert pinned
+    assert IMAGE.startswith(f"FROM apache/airflow:{pinned[1]}\n")
+    assert all("/tmp/airflow_provider_milvus_rest-*.whl)[arrow]" in each for each in (IMAGE, ASTRO))
+    (secret,) = yaml.safe_load(HELM)["secret"]
+    assert secret["envName"] == "AIRFLOW_CONN_MILVUS_REST_DEFAULT"
+    command = SECRET.split()
+    assert secret["secretName"] in command
+    assert f"--from-file={secret['secretKey']}=connection.json" in command
 
 
 @block("given", "CONTRIBUTING.md")
@@ -324,13 +414,15 @@ def test_a_server_of_your_own(code: str) -> None:
     assert all(each in found for each in ("http://localhost:19530", "v2"))
 
 
-@block("server")
-def test_the_command_for_a_server(code: str) -> None:
-    command = code.replace("python", sys.executable, 1).split()
+@pytest.mark.parametrize("code", [text("server"), text("server", "docs/testing.md")], ids=["README", "testing"])
+def test_the_command_for_a_server(code: str, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    options = f"--port {port} --folder {tmp_path}"
+    command = code.replace("python", sys.executable, 1).replace("--port 19530 --folder ~/milvus-data", options).split()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "Starting a local Milvus …\n"
-        assert process.stdout.readline().startswith("Milvus is at http://127.0.0.1:")
+        assert process.stdout.readline() == "Starting a local Milvus: about ten seconds …\n"
+        assert process.stdout.readline() == f"Milvus is at http://127.0.0.1:{port}\n"
         assert process.stdout.readline().startswith(f"{CONNECTION}'{{")
         process.terminate()
     assert process.returncode == 0
@@ -352,6 +444,36 @@ def test_the_examples_are_run_as_it_says(code: str) -> None:
     assert set(re.findall(r"\(example_dags/(\w+)\.py\)", page("README.md"))) == {
         path.stem for path in (REPO / "example_dags").glob("example_milvus_*.py")
     }
+
+
+@block("command", "docs/testing.md")
+def test_the_command_with_a_server(code: str) -> None:
+    """As test_local_milvus.py runs it, with the README's DAG."""
+    _, _, end = code.partition(" --folder ~/milvus-data -- ")
+    assert end.strip() == RUN.splitlines()[-1]
+
+
+OTHERS = (
+    *("The conn_id", "isn't defined", "Cannot serialize object of type <class", "numpy.ndarray"),  # Airflow's
+    *("Is *** running there?", "***RestUpsertOperator"),  # as masked by Airflow
+    *("Connection refused", "Failed to resolve", "CERTIFICATE_VERIFY_FAILED"),  # Python's
+    *("NoCredentialsError: Unable to locate credentials", "ValueError: No filesystem registered for scheme"),
+    *("user hasn't authenticated", "can't find collection", "404 page not found"),  # Milvus's
+    *("FloatVector(4)", "an int (Int64), not str '1'", "generator"),  # for example
+)
+"""What is not ours in the errors, as it was seen in a run."""
+
+
+def test_errors_are_named_by_the_text_that_they_have() -> None:
+    ours = "".join(path.read_text() for path in (REPO / "airflow_provider_milvus_rest").rglob("*.py"))
+    ours = re.sub(r'"\s+f?"', "", ours)  # texts of several lines
+    variable = "|".join([*map(re.escape, OTHERS), "…", r"\b\d+\b", "'[^ ]*'", "`[^ ]*`", " it has "])
+    rows = re.findall(r"^\| (.*?`.*?) \| ", page("docs/troubleshooting.md"), re.MULTILINE)
+    assert len(rows) > 30
+    for row in rows:
+        for error in re.findall("`` ?(.*?) ?``|`(.*?)`", row):
+            parts = re.split(variable, "".join(error))
+            assert not [part for part in parts if part.strip(" :.,()'") not in ours], error
 
 
 def test_tables_say_what_the_code_says() -> None:

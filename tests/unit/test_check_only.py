@@ -68,7 +68,7 @@ def test_the_first_reject_fails(server: ScriptedServer) -> None:
 
 def test_options_that_do_not_go_together() -> None:
     for options, message in [
-        ({"check_only": True, "verify_sample": 5}, "check_only stores nothing that verify_sample could read back"),
+        ({"check_only": True, "verify_sample": 5}, "check_only stores nothing, so verify_sample"),
         ({"verify_sample": -1}, "verify_sample must be an integer ≥ 0, not -1"),
     ]:
         with pytest.raises(e.InputError, match=message):

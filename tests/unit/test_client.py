@@ -224,7 +224,14 @@ NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[exp
             e.RequestRefusedError,
             "arrays of structs",
         ),
-        (1100, NULLS, e.DataRefusedError, "set the connection's field api_version to v2"),
+        (
+            1100,
+            NULLS,
+            e.RequestRefusedError,
+            "a collection in which a field is nullable or has a default: set the connection's field",
+        ),
+        (1100, "the length of field is wrong", e.DataRefusedError, "a null, or a default in place"),
+        (1804, "fail to deal the insert data, error: missing struct array field: s", e.RequestRefusedError, "structs"),
         (1807, "request is rejected by limiter, error: partition not found[partition=p]", e.NotFoundError, "Create it"),
         (8, "request is rejected by limiter, error: partition not found", e.OverloadedError, "partition not found"),
         (1807, "request is rejected by limiter, error: rate limit exceeded[rate=1]", e.OverloadedError, "rate limit"),
@@ -447,7 +454,7 @@ def test_a_proxy_that_leads_nowhere(server: ScriptedServer, monkeypatch: pytest.
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", "http://root:hunter2@127.0.0.1:1")
     with client_of("milvus.example.com") as client:
-        with pytest.raises(e.ConnectError, match=r"proxy that HTTP_PROXY or .* NO_PROXY") as caught:
+        with pytest.raises(e.ConnectError, match=r"through the proxy in HTTP_PROXY or .* NO_PROXY") as caught:
             client.list_collections()
     assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("http_proxy", "http://root:hunter2/x@proxy")

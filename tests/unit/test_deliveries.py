@@ -233,7 +233,7 @@ def test_rows_that_are_not_there_any_more_are_not_skipped(monkeypatch: pytest.Mo
         assert (report.resumed_count, report.upsert_count) == (0, 100)
         assert len(lines) == 1
         assert lines[0].startswith("Starting over: ")
-        assert "are not there" in lines[0]
+        assert "are no longer there" in lines[0]
         assert store.rows == dict(rows)
 
 
@@ -512,9 +512,9 @@ NOT_LOADED, NO = e.RequestRefusedError("not loaded", code=101), e.RequestRefused
     ("state", "answer", "seconds", "says"),
     [
         (State(), {1}, 0, None),
-        (State({KEY: {"odd": 1}}), {1}, 0, "Starting over: what the earlier try has saved cannot be read."),
+        (State({KEY: {"odd": 1}}), {1}, 0, "Starting over: what the earlier try saved cannot be read."),
         (progress_of(1, 2), {1, 2}, 0, "Resuming after 10 rows stored by an earlier try (2 of them looked up)."),
-        (progress_of(1, 2), {1}, 10, "Starting over: 1 of 2 rows stored by the earlier try are not there any more."),
+        (progress_of(1, 2), {1}, 10, "Starting over: 1 of 2 rows stored by the earlier try are no longer there."),
         (
             progress_of(1, 2),
             NOT_LOADED,

@@ -291,7 +291,7 @@ def test_cells(tmp_path: Path, cell: dict[str, str], expected: Any) -> None:
     [
         ("", []),
         ("id,vector\n", []),
-        ("id,id\n1,2\n", "a.csv:1: the first row must name the columns, but holds one name twice"),
+        ("id,id\n1,2\n", "a.csv:1: the first row must name the columns, but holds a name twice"),
         ("id,\n1,2\n", "a.csv:1: the first row must name the columns, but holds an empty name"),
         ('id,text\n1,"a\nb\n', "a.csv:2: not CSV: unexpected end of data: a quote may not be closed"),
         ('id,text\n1,"a"b\n', "a.csv:2: not CSV"),
@@ -345,7 +345,7 @@ VECTOR_ONLY = RowEncoder(
         (pa.list_(pa.int8()), [[1, 2], []], {1: "has 0 elements"}),
         (pa.list_(pa.string()), [["1", "2"]], {0: "[0] must be a number, not str"}),
         (pa.list_(pa.bool_()), [[True, False]], {0: "[0] must be a number, not bool"}),
-        (pa.list_(pa.list_(pa.float32())), [[[1], [2]]], {0: "[0] must be a number, not list"}),
+        (pa.list_(pa.list_(pa.float32())), [[[1], [2]]], {0: "is a list of vectors (2), but a row has one"}),
         (pa.string(), ["[1, 2]"], {0: "must be a list or array"}),
         (pa.binary(), [b"12345678"], {0: "must be a list or array"}),
     ],
@@ -383,7 +383,7 @@ def test_pandas() -> None:
     [
         (pa.array([1, 2]), "this Int64Array cannot be read as an Arrow table"),
         (pd.DataFrame({"id": [1, "x", 2.5]}), "this DataFrame cannot be read as an Arrow table"),
-        (pa.table([[1], [2]], names=["id", "id"]), "two columns have one name"),
+        (pa.table([[1], [2]], names=["id", "id"]), "two columns have the same name"),
     ],
 )
 def test_what_is_no_table(source: Any, message: str) -> None:
@@ -476,7 +476,7 @@ def test_a_file_that_has_changed_is_not_read_in_parts(tmp_path: Path) -> None:
     path.write_bytes(b'{"id": 1}\n' * 101)
     with pytest.raises(
         InputError,
-        match=r"has changed since the shards were planned \(its size was 1000, and is 1010\): run plan_shards again",
+        match=r"has changed since the shards were planned \(its size was 1000 and is now 1010\): run plan_shards again",
     ):
         find_files(shard)
 
@@ -565,7 +565,7 @@ VECTOR_ONLY_SCHEMA = CollectionSchema(
 
 def test_two_columns_for_one_field() -> None:
     encoder = RowEncoder(VECTOR_ONLY_SCHEMA, {"text_vec": "vector"})
-    with pytest.raises(RowError, match="field 'vector' comes twice: also as 'text_vec', by field_map"):
+    with pytest.raises(RowError, match="field 'vector' is given twice: also as 'text_vec', by field_map"):
         encoder.encode({"id": 1, "vector": [1, 2], "text_vec": [1, 2]})
 
 

@@ -202,7 +202,7 @@ LINES: dict[str, tuple[bytes, str]] = {
     ),
     "long key": (
         b'{"id": 1, "vector": [1, 2, 3, 4], "text": "x", "%s": 1}' % (b"k" * 70_000),
-        "makes the dynamic fields",
+        "brings the dynamic fields to",
     ),
     "comment": (b'{"id": 1} // one', "Extra data"),
     "single quotes": (b"{'id': 1}", "Expecting property name"),
@@ -311,7 +311,7 @@ def test_arrow_values_that_python_has_not(tmp_path: Path) -> None:
     }
     for name, column in columns.items():
         table = pa.table({"id": [1], name: column})
-        with pytest.raises(e.InputError, match=f"column '{name}' has a value that Python does not have"):
+        with pytest.raises(e.InputError, match=f"column '{name}' has a value that Python cannot represent"):
             list(Entities(table).rows({}))
         pq.write_table(table, tmp_path / "a.parquet")
         with pytest.raises(e.InputError, match=f"column '{name}'"):

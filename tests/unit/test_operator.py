@@ -12,7 +12,7 @@ from pytest_mock import MockerFixture
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
-from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestCompareOperator, MilvusRestUpsertOperator
 from tests.entities import entity
 from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, described
 
@@ -55,10 +55,13 @@ def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[s
         ({"files": 5}, "files must be a path"),
         (
             {"entities": [], "collection_name": ""},
-            "collection_name must be a non-empty str that can be printed, not ''",
+            "collection_name must be a non-empty str of printable characters, not ''",
         ),
         ({"entities": [], "collection_name": None}, "collection_name must be a non-empty str"),
-        ({"entities": [], "collection_name": "\ud800"}, "collection_name must be a non-empty str that can be printed"),
+        (
+            {"entities": [], "collection_name": "\ud800"},
+            "collection_name must be a non-empty str of printable characters",
+        ),
         ({"entities": [], "db_name": " "}, "db_name must be a non-empty str"),
     ],
 )
@@ -143,6 +146,23 @@ def test_outputs_of_a_failure_are_pushed_and_the_error_is_the_first_one(
         upsert(entities=[entity(1)]).execute({"ti": ti})
 
 
+def test_limits_and_choices_are_attributes(server: ScriptedServer, upsert: Any) -> None:
+    """Which rendering and cluster policies may look at, and change."""
+    task = upsert(entities=[entity(key) for key in range(4)], batch_size=2, partition_name="{{ ds }}")
+    assert (task.batch_size, task.concurrency, task.on_reject, task.convert) == (2, 4, "fail", None)
+    assert task.partition_name == "{{ ds }}"
+    task.batch_size, task.partition_name = 1, None
+    assert task.execute({})["request_count"] == 4
+    task.batch_size = 0
+    with pytest.raises(e.InputError, match="batch_size must be an integer ≥ 1, not 0"):
+        task.execute({})
+    with DAG("dag", schedule=None):
+        mapped = MilvusRestUpsertOperator.partial(task_id="mapped", batch_size=7).expand(collection_name=["a"])
+    assert mapped.unmap({"collection_name": "a", "entities": []}).batch_size == 7
+    compare = MilvusRestCompareOperator(task_id="compare", collection_name="docs", entities=[], batch_size=7)
+    assert (compare.batch_size, compare.on_difference) == (7, "fail")
+
+
 def test_the_upstream_task_is_upstream() -> None:
     with DAG("wiring"):
 
@@ -164,7 +184,7 @@ def test_hook_upsert_refuses_before_sending(server: ScriptedServer, upsert: Any)
     hook = MilvusRestHook()
     for data, message in (
         ([entity(1), entity("2")], r"^\[1\]: field 'id' must be an int \(Int64\), not str '2'$"),
-        ([entity(1), entity(1)], r"\[1\]: has the primary key 1, as has \[0\]"),
+        ([entity(1), entity(1)], r"\[1\]: has the same primary key as \[0\]: 1"),
         ([entity(1), None], r"\[1\]: a row must be an object"),
         ([entity(1) | {"text": None}], r"\[0\]: field 'text' is null, but must be a str"),
         ("text", "data must be one entity"),
@@ -234,6 +254,14 @@ def test_the_test_of_a_connection_that_is_not_there() -> None:
     passed, message = MilvusRestHook("nowhere").test_connection()
     assert not passed
     assert "nowhere" in message
+
+
+def test_entities_of_an_upstream_task_that_returned_none(upsert: Any) -> None:
+    """Airflow takes what a plain @task yields for metadata of assets, drops it, and goes on with None."""
+    task = upsert(entities=[])
+    task.entities = SimpleNamespace(resolve=lambda context: None, iter_references=lambda: [])
+    with pytest.raises(e.InputError, match=r"returned None\. .* decorate it with @task.milvus_rest_upsert"):
+        task.execute({})
 
 
 def test_files_of_an_upstream_task_that_returned_none(upsert: Any) -> None:

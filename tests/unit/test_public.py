@@ -48,7 +48,7 @@ PARAMETERS: dict[Callable[..., Any], str] = {
     plan_shards: "files target_bytes source_conn_id file_format",
     milvus_rest_upsert_task: "python_callable kwargs",
     create_asset: "host collection_name port db_name extra",
-    LocalMilvus.__init__: "folder auth tls start_timeout",
+    LocalMilvus.__init__: "folder port auth tls start_timeout",
     MilvusRestError.__init__: "message code http_status retry_after",
     InputError.__init__: "message position",
     RowError.__init__: "reason position field key code",

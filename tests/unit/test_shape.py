@@ -105,10 +105,10 @@ def test_fields_of_a_row(field_map: dict[str, Any], row: dict[str, Any], fields:
 @pytest.mark.parametrize(
     ("field_map", "row", "reason"),
     [
-        ({"a": "b"}, {"a": 1, "b": 2}, "field 'b' comes twice: also as 'a', by field_map"),
-        ({"b": "a"}, {"a": 1, "b": 2}, "field 'a' comes twice: also as 'b', by field_map"),
-        ({"a": "*"}, {"a": {"b": 1}, "b": 2}, "field 'b' comes twice"),
-        ({"a": "*"}, {"b": 2, "a": {"b": 1}}, "field 'b' comes twice: also as 'a.b', by field_map"),
+        ({"a": "b"}, {"a": 1, "b": 2}, "field 'b' is given twice: also as 'a', by field_map"),
+        ({"b": "a"}, {"a": 1, "b": 2}, "field 'a' is given twice: also as 'b', by field_map"),
+        ({"a": "*"}, {"a": {"b": 1}, "b": 2}, "field 'b' is given twice"),
+        ({"a": "*"}, {"b": 2, "a": {"b": 1}}, "field 'b' is given twice: also as 'a.b', by field_map"),
         ({"a": "*"}, {"a": 5}, "field 'a' must be an object, whose members can take its place, not int"),
     ],
 )
@@ -158,13 +158,14 @@ def test_key_from() -> None:
     row = {"meta": {"path": "a.md"}, "text": "one", "n": np.int64(3)}
     fields = keyed(row)
     assert fields["id"] == key_of("a.md", "one")
-    assert keyed(row | {"id": fields["id"]})["id"] == fields["id"]
+    for own in (fields["id"], None):
+        assert keyed(row | {"id": own})["id"] == fields["id"]
     assert shaped(key_from=["n"])(row)["id"] == key_of(3)
     for change, reason in [
         ({"id": "mine"}, r"field 'id' is 'mine', but key_from makes another key of this row \(\w{32}\)"),
         ({"text": None}, "field 'id' cannot be made by key_from: 'text' is null"),
         ({"text": 1.5}, "field 'id' cannot be made by key_from: only strings and integers make a key, not float 1.5"),
-        ({"text": 2**65}, "field 'id' cannot be made by key_from: .* make no key: Integer exceeds 64-bit range"),
+        ({"text": 2**65}, "field 'id' cannot be made by key_from: .* cannot make a key: Integer exceeds 64-bit range"),
         ({"meta": {}}, "field 'id' cannot be made by key_from: the row has no 'meta.path'"),
     ]:
         with pytest.raises(RowError, match=f"^rows:1: {reason}"):

@@ -173,7 +173,7 @@ def test_a_row_says_what_it_has() -> None:
         (CHUNKS, "field 'id' is missing; it has chunks, document_count (if its rows are in 'chunks', set rows_path)"),
         (
             {"text": ["a", "b"], "meta.vec": [vector, vector]},
-            "lists of one length (text, meta.vec): one dict is one row",
+            "lists of the same length (text, meta.vec): one dict is one row",
         ),
         ({}, "field 'id' is missing; it has no fields"),
         ([vector], "to pair vectors with keys, [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"),
@@ -193,7 +193,7 @@ def test_what_a_collection_cannot_have() -> None:
         RowEncoder(fixed, convert={"titel": "str"})
     RowEncoder(fixed, {"a": "*", "*": None}, convert={"text": "str"})
     for kind, size, reason in [
-        ("Int64", None, r"Int64, cannot hold: 63 bits of a hash"),
+        ("Int64", None, r"Int64, cannot hold: a 63-bit hash"),
         ("VarChar", 31, r"VarChar\(31\), cannot hold\. Use a VarChar key"),
     ]:
         short = key.model_copy(update={"type": kind, "size": size})

@@ -392,7 +392,7 @@ def test_a_line_that_fits_no_row_is_refused_before_it_is_parsed(tmp_path: Path, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     _, rejected, error, mib, seconds = done.stdout.split("|")
     assert (int(rejected), error) == (1, "None"), done.stderr
-    assert "brackets, braces and commas, which is more than" in rejects.read_text()
+    assert "brackets, braces and commas, but at most" in rejects.read_text()
     assert rejects.stat().st_size < 200_000 or name == "cell.csv"
     assert int(mib) < 300
     assert float(seconds) < 5
@@ -517,8 +517,8 @@ def test_tables_that_pandas_cannot_convert(frame: pd.DataFrame, message: str) ->
 
 def test_faults_of_tables_name_the_file(tmp_path: Path) -> None:
     columns = {
-        "two columns have one name": pa.table([[1], [2]], names=["id", "id"]),
-        "column 'id' has a value that Python does not have": pa.table({"id": pa.array([10**9], pa.date32())}),
+        "two columns have the same name": pa.table([[1], [2]], names=["id", "id"]),
+        "column 'id' has a value that Python cannot represent": pa.table({"id": pa.array([10**9], pa.date32())}),
     }
     for message, table in columns.items():
         for suffix, write in (("parquet", pq.write_table), ("arrow", write_stream)):

