@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 from urllib.parse import urlsplit
 
 import pytest
@@ -140,7 +141,8 @@ def test_what_is_in_the_event_already_stays(server_connection: None, tmp_path: P
         rejects_path=f"file://my_conn@{tmp_path}",
         return_ids=True,
     )
-    operator.execute({"outlet_events": {asset: event}})
+    events = MagicMock(**{"__getitem__.side_effect": lambda outlet: {asset.uri: event}[outlet.uri]})  # as Airflow's
+    operator.execute({"outlet_events": events})
     assert (event.extra["model"], event.extra["rejected_count"]) == ("bge", 1)
     assert "upsert_ids" not in event.extra
     assert "my_conn" not in event.extra["rejects_path"]
