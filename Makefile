@@ -5,7 +5,7 @@
 # make test-milvus VERSION=2.6.20 API=v2   the integration tests against that Milvus, in Docker, and what it answered
 # make distributed  the sharded example on two Celery workers; needs redis-server
 # make screenshots  the pictures in docs/images; needs chromium
-# make bench      measure it, side by side with other ways: about 15 minutes
+# make bench      measure it, side by side with other ways: about 17 minutes
 # make soak       a million rows while worker and server are killed again and again: about 20 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -67,6 +67,7 @@ screenshots: install .venv-2.11/installed
 bench: install
 	$(RUN) benchmarks/upsert.py --json benchmarks/results/upsert.json
 	$(RUN) benchmarks/client.py --json benchmarks/results/client.json
+	$(RUN) benchmarks/compare.py --json benchmarks/results/compare.json
 	$(RUN) benchmarks/plot.py
 
 soak: install

@@ -26,7 +26,7 @@ class Options:
     """
 
     batch_size: int = 1000
-    max_request_bytes: int = 8 * 2**20
+    max_request_bytes: int = 4 * 2**20
     concurrency: int = 4
     retry_budget: timedelta | float = timedelta(minutes=2)
     on_reject: str = "fail"

@@ -39,6 +39,9 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
         if found := [name for name, value in given.items() if value is not None]:
             raise InputError(f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities")
 
+    if not hasattr(DecoratedOperator, "xcom_push"):
+        xcom_push = None  # Airflow 3.0's DecoratedOperator.execute reads it, but never calls it
+
     def _rows(self, context: "Context") -> Any:
         """What the function returns. It is called here, so that the outputs are pushed also if it fails."""
         keywords = _keywords(self.python_callable, self.op_args, self.op_kwargs, context)

@@ -143,7 +143,11 @@ class Shape:
         fields: dict[Any, Any] = {}
         for name, path, keeps in self._paths:
             if name not in row and (value := _follow(row, path)) is not _MISSING:
-                self._put(fields, name, value, self._map[name])
+                field = self._map[name]
+                if field in fields or field == SPREAD or field is None:
+                    self._put(fields, name, value, field)
+                else:
+                    fields[field] = value
                 if keeps:
                     row = _without(row, path)
         for name, value in row.items():
@@ -221,7 +225,7 @@ def unfold(rows: Iterable[Row], path: str | None) -> Iterator[Row]:
 
 def _follow(value: Any, path: _Path) -> Any:
     for name in path:
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):  # the latter takes much longer
             value = value.get(name, _MISSING)
         elif isinstance(value, (list, tuple)) and name.isdecimal() and int(name) < len(value):
             value = value[int(name)]
@@ -233,7 +237,7 @@ def _follow(value: Any, path: _Path) -> Any:
 def _without(value: Any, path: _Path) -> Any:
     """A copy, as far as it changes, without the member that a path ends in. An element of a list stays."""
     name, *rest = path
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         copy: Any = dict(value)
         if rest:
             copy[name] = _without(value[name], tuple(rest))

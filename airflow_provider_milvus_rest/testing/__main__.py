@@ -66,9 +66,9 @@ def main() -> int:
             connection = {"AIRFLOW_CONN_MILVUS_REST_DEFAULT": milvus.connection_json()}
             if command:
                 return run(command, os.environ | NO_PROXY | connection)
-            print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
-            print("It runs until you press Ctrl+C.", flush=True)
             with suppress(KeyboardInterrupt):
+                print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
+                print("It runs until you press Ctrl+C.", flush=True)
                 signal.pause()
     except (LocalMilvusError, OSError) as error:
         parser.exit(1, f"{error}\n")
