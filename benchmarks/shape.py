@@ -40,8 +40,8 @@ WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     "flat": (flat, {}),
     "a name": (flat, {"field_map": {"title": "title"}}),
     "a path": (
-        lambda row: flat(row) | {"title": None, "meta": {"title": row["title"]}},
-        {"field_map": {"meta.title": "title", "title": None}},
+        lambda row: {"id": str(row["id"]), "meta": {"title": row["title"]}, "vector": row["vector"]},
+        {"field_map": {"meta.title": "title", "meta": None}},
     ),
     "key_from": (lambda row: {name: row[name] for name in ("title", "vector")}, {"key_from": ["title"]}),
     "a nested vector": (nested, {"field_map": {"response.body.data.0.embedding": "vector", "response": None}}),

@@ -108,12 +108,13 @@ class JsonParser:
 
     def _inner(self, value: Any, vectors: Any) -> Any:
         """An object or list, with arrays where ``vectors`` says."""
-        if isinstance(value, simdjson.Object):
-            if not isinstance(vectors, Mapping):
-                return value.as_dict()
-            return {name: self._inner(value[name], vectors.get(name)) for name in _names(value)}
-        if not isinstance(value, simdjson.Array):
+        is_object = isinstance(value, simdjson.Object)
+        if not is_object and not isinstance(value, simdjson.Array):
             return value
+        if vectors is None or (is_object and vectors is True):
+            return value.as_dict() if is_object else value.as_list()
+        if is_object:
+            return {name: self._inner(value[name], vectors.get(name)) for name in _names(value)}
         if vectors is True:
             try:
                 array = np.frombuffer(value.as_buffer(of_type="d"))
@@ -121,10 +122,8 @@ class JsonParser:
                 return value.as_list()
             self._buffers += 1
             return array
-        if vectors:
-            each = vectors.get(EACH)
-            return [self._inner(item, vectors.get(str(index), each)) for index, item in enumerate(value)]
-        return value.as_list()
+        each = vectors.get(EACH)
+        return [self._inner(item, vectors.get(str(index), each)) for index, item in enumerate(value)]
 
 
 def _names(value: Any) -> list[str]:

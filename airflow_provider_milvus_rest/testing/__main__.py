@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext, suppress
 
 from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, LocalMilvus, LocalMilvusError, MilvusAddress
@@ -69,7 +70,8 @@ def main() -> int:
             with suppress(KeyboardInterrupt):
                 print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
                 print("It runs until you press Ctrl+C.", flush=True)
-                signal.pause()
+                while True:  # pause() would sleep on after a signal that comes just before it
+                    time.sleep(1)
     except (LocalMilvusError, OSError) as error:
         parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:  # while it starts
