@@ -231,7 +231,8 @@ class Ingest:
 
     def _differences(self, rows: list[Pending]) -> list[RowError | None]:
         """Read rows back: for each, how what is stored is not what it is."""
-        keys, stored = [row.key for row in rows], {}
+        keys = [row.key for row in rows]
+        stored: dict[Key, dict[str, Any]] = {}
         for start in range(0, len(keys), _READ_AT_ONCE):
             part = keys[start : start + _READ_AT_ONCE]
             stored |= self.client.read_rows(self.schema, part, self.options.partition_name)
