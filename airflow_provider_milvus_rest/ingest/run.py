@@ -217,17 +217,14 @@ class Ingest:
         """
         rows, deadline = [*self._sample.values()], time.monotonic() + STALE_SECONDS
         while rows:
-            part = rows[:_READ_AT_ONCE]
-            found = self.retry.in_thread(partial(self.retry.call, partial(self._differences, part)))
-            differences = [difference for difference in found if difference]
-            if differences and time.monotonic() < deadline:
-                self.retry.sleep(1)
-                continue
-            self.report.verified_count += len(part) - len(differences)
-            if differences:
-                listed = "".join(f"\n{difference}" for difference in differences[:NAMED])
-                raise RowsDifferError(f"{len(differences)} of {len(part)} rows are not stored as sent:{listed}")
-            del rows[: len(part)]
+            found = self.retry.in_thread(partial(self.retry.call, partial(self._differences, rows)))
+            differ = [(row, difference) for row, difference in zip(rows, found, strict=True) if difference]
+            self.report.verified_count += len(rows) - len(differ)
+            if differ and time.monotonic() >= deadline:
+                listed = "".join(f"\n{difference}" for _, difference in differ[:NAMED])
+                raise RowsDifferError(f"{len(differ)} of {len(self._sample)} rows are not stored as sent:{listed}")
+            rows = [row for row, _ in differ]
+            self.retry.sleep(1 if rows else 0)
 
     def _differences(self, rows: list[Pending]) -> list[RowError | None]:
         """Read rows back: for each, how what is stored is not what it is."""

@@ -69,7 +69,7 @@ def _numbers(value: Any, dim: int, name: str, takes: str = "a list") -> np.ndarr
 def half_vector(name: str, dim: int, value: Any) -> bytes:
     """``dim`` numbers that are finite 16-bit floats, or those as bytes or base64, little-endian (Milvus 2.4 and later).
 
-    Sent as base64: 2.4 knows no list, and later versions round one.
+    Sent as base64: 2.4 does not accept a list, and later versions round one.
     """
     shrink, widen = _HALVES[name]
     value, given = _from_base64(value), None
