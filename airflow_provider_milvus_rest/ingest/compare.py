@@ -7,7 +7,7 @@ from typing import Any
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
 from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS
-from airflow_provider_milvus_rest.ingest.rejects import Rejects
+from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
 from airflow_provider_milvus_rest.ingest.report import CompareReport
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rows.schema import Key
@@ -67,10 +67,8 @@ class Compare(Ingest):
         count = report.different_count + report.missing_count + report.rejected_count
         if count and self.options.on_difference == "fail":
             where = f" They are in {self._found.path}." if self._found.path else ""
-            named = [*self._found.first, *self._rejects.first][:10]
-            more = f"\n… and {count - len(named)} more" if count > len(named) else ""
-            listed = "".join(f"\n{error}" for error in named)
-            raise RowsDifferError(f"Not all rows are stored as in the source: {report.counts()}.{where}{listed}{more}")
+            named = listed([*self._found.first, *self._rejects.first], count)
+            raise RowsDifferError(f"Not all rows are stored as in the source: {report.counts()}.{where}{named}")
 
     def _close(self, failed: bool) -> None:
         self.report.unconfirmed_count += len(self._held)

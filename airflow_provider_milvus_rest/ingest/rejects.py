@@ -1,6 +1,6 @@
 """Rows that are not stored, each named with the reason."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -78,6 +78,10 @@ class Rejects:
         rejected = f"{'is' if self.count == 1 else 'are'} rejected"
         allowed = "" if self._file is None else f" (max_rejects={self.limit})"
         where = f" They are in {self.path}." if self.path else ""
-        more = f"\n… and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
-        listed = "".join(f"\n{error}" for error in self.first)
-        return RowsRejectedError(f"{rows} {rejected}{allowed}.{where}{listed}{more}")
+        return RowsRejectedError(f"{rows} {rejected}{allowed}.{where}{listed(self.first, self.count)}")
+
+
+def listed(errors: Sequence[RowError], count: int) -> str:
+    """The first ones of ``count`` errors, a line each, and how many more there are."""
+    more = f"\n… and {count - NAMED} more" if count > NAMED else ""
+    return "".join(f"\n{error}" for error in errors[:NAMED]) + more

@@ -15,7 +15,7 @@ from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import LOOK_UP_SECONDS, STALE_SECONDS, Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sent
-from airflow_provider_milvus_rest.ingest.rejects import NAMED, Rejects
+from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
 from airflow_provider_milvus_rest.options import Options
@@ -221,8 +221,8 @@ class Ingest:
             differ = [(row, difference) for row, difference in zip(rows, found, strict=True) if difference]
             self.report.verified_count += len(rows) - len(differ)
             if differ and time.monotonic() >= deadline:
-                listed = "".join(f"\n{difference}" for _, difference in differ[:NAMED])
-                raise RowsDifferError(f"{len(differ)} of {len(self._sample)} rows are not stored as sent:{listed}")
+                named = listed([difference for _, difference in differ], len(differ))
+                raise RowsDifferError(f"{len(differ)} of {len(self._sample)} rows are not stored as sent:{named}")
             rows = [row for row, _ in differ]
             self.retry.sleep(1 if rows else 0)
 
