@@ -22,6 +22,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 # Else `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
+UV := .venv-uv/bin/uv
 # More processes than cores: most of the time goes into waiting.
 WORKERS ?= 4
 TESTS := -m pytest --numprocesses $(WORKERS)
@@ -80,32 +81,34 @@ lint: install
 
 install: .venv/installed .airflow/airflow.db .airflow/env.sh
 
-.venv/installed: requirements/airflow-3.3.txt pyproject.toml
+.venv/installed: requirements/airflow-3.3.txt pyproject.toml $(UV)
 	$(call environment,$(PYTHON))
 
-# What the recipes and the AI example need beside it: a minute, and 440 MB.
+# What the recipes and the AI example need beside it: 440 MB.
 .venv/recipes: .venv/installed requirements/recipes.txt
-	.venv/bin/python -m pip install --quiet --requirement requirements/recipes.txt
+	$(UV) pip install --quiet --python .venv --requirement requirements/recipes.txt
 	touch $@
 
-.venv-2.11/installed: requirements/airflow-2.11.txt pyproject.toml
+.venv-2.11/installed: requirements/airflow-2.11.txt pyproject.toml $(UV)
 	$(call environment,$(PYTHON_OLDEST))
 
-.venv-3.13/installed: requirements/airflow-3.3.txt pyproject.toml
+.venv-3.13/installed: requirements/airflow-3.3.txt pyproject.toml $(UV)
 	$(call environment,$(PYTHON_NEWEST))
 
-# Of pip's thousand lines, one for every 25 packages.
-PROGRESS := awk '/^Collecting/ && ++found % 25 == 0 {print "  found " found " packages"} \
-	/^(Downloading|Using cached)/ && ++got % 25 == 0 {print "  downloaded " got} \
-	/^Installing/ {print "  installing them"} {fflush()}'
-
+# uv takes a tenth of pip's time, but does not read pip's settings, such as a package index of one's own.
 define environment
-	@echo "Installing Airflow and what goes with it into $(@D): two minutes or more …"
+	@echo "Installing Airflow and what goes with it into $(@D): half a minute, or minutes where that is downloaded …"
 	$(1) -m venv $(@D)
-	@set -o pipefail; $(@D)/bin/python -m pip install --progress-bar off --requirement $< | $(PROGRESS)
+	@set -o pipefail; $(UV) pip install --python $(@D) --requirement $< 2>&1 | sed '/^ + /d' || \
+		$(@D)/bin/python -m pip install --requirement $<
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 endef
+
+$(UV): requirements/uv.txt
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 .airflow/airflow.db: .venv/installed
 	.venv/bin/airflow db migrate
@@ -118,16 +121,16 @@ endef
 		'PATH=$(CURDIR)/.venv/bin:$$PATH' > $@
 
 # Pins what pyproject.toml leaves open.
-lock:
+lock: $(UV)
 	$(LOCK) --python-version 3.11 --extra ai -o requirements/recipes.txt requirements/recipes.in
 	$(LOCK) --python-version 3.11 -c requirements/recipes.txt -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
 	$(LOCK) --python-version 3.10 -o requirements/airflow-2.11.txt requirements/airflow-2.11.in
 
-LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \
+LOCK := $(UV) pip compile --no-config --universal --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock" --extra dev pyproject.toml
 
 clean:
-	rm -rf .venv .venv-2.11 .venv-3.13 .airflow
+	rm -rf .venv .venv-* .airflow
 
 # What a release needs, in environments of its own: see RELEASE.md.
 # make package    build sdist and wheel twice, check them, and run the README's first DAG from the wheel alone
@@ -139,7 +142,7 @@ clean:
 .PHONY: package matrix lowest workflows release-check audit licenses docs lock-tools
 RELEASE := .venv-release/bin
 
-package: .venv-release/installed
+package: .venv-release/installed $(UV)
 	rm -rf dist .venv-release/again
 	$(RELEASE)/python -m build --no-isolation
 	$(RELEASE)/python -m build --no-isolation --outdir .venv-release/again
@@ -154,22 +157,22 @@ define from_wheel
 	$(UV_INSTALL) .venv-wheel --constraints requirements/airflow-$(1).txt "$$(echo dist/*.whl)[local]"
 	cd .venv-wheel && bin/python -m airflow_provider_milvus_rest.testing -- bin/python ../tests/first_page.py
 endef
-UV_INSTALL := $(RELEASE)/uv pip install --no-config --quiet --python
+UV_INSTALL := $(UV) pip install --quiet --python
 
 # The newest release of an Airflow minor version, with what it admits today.
 AIRFLOW ?= 3.3
 PYTHON_VERSION ?= 3.11
 MATRIX = .venv-matrix-$(AIRFLOW)-$(PYTHON_VERSION)
-matrix: .venv-release/installed
+matrix: $(UV)
 	$(call python,$(PYTHON_VERSION)) -m venv --without-pip --clear $(MATRIX)
 	$(UV_INSTALL) $(MATRIX) --group matrix "apache-airflow~=$(AIRFLOW).0" -e ".[dev]"
 	$(MATRIX)/bin/python -m pytest -m "not heavy $(if $(filter 2.%,$(AIRFLOW)),and not airflow_3)" \
 		tests/unit tests/system/test_dags.py tests/system/test_examples.py
 
 # The lowest versions of what the package itself names; what they and the tests need beside is the newest that fits.
-lowest: .venv-release/installed
+lowest: $(UV)
 	$(PYTHON_OLDEST) -m venv --without-pip --clear .venv-lowest
-	$(RELEASE)/uv pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
+	$(UV) pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
 		--no-emit-index-url --no-annotate --extra arrow --extra local pyproject.toml -o .venv-lowest/lowest.txt
 	$(UV_INSTALL) .venv-lowest --constraints .venv-lowest/lowest.txt --group matrix -e ".[dev]"
 	.venv-lowest/bin/python -m pytest -m "not heavy and not airflow_3" tests/unit
@@ -197,12 +200,12 @@ licenses: install
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
-.venv-release/installed .venv-docs/installed: .venv-%/installed: requirements/%.txt
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --requirement $<
+.venv-release/installed .venv-docs/installed: .venv-%/installed: requirements/%.txt $(UV)
+	$(PYTHON) -m venv --without-pip $(@D)
+	$(UV_INSTALL) $(@D) --requirement $<
 	touch $@
 
-lock-tools:
+lock-tools: $(UV)
 	for set in release docs; do $(UV_LOCK) -o requirements/$$set.txt requirements/$$set.in || exit; done
-UV_LOCK := uv pip compile --no-config --universal --no-annotate --no-emit-index-url \
+UV_LOCK := $(UV) pip compile --no-config --universal --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock-tools" --python-version 3.11

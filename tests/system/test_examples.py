@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.models import TaskInstance
 from airflow.utils.session import create_session
 from pymilvus import MilvusClient
 
@@ -99,6 +101,15 @@ def dags_folder() -> Path:
     return EXAMPLES
 
 
+def failed_logs() -> str:
+    """What the tasks that failed have logged."""
+    with create_session() as session:
+        failed = session.query(TaskInstance).filter(TaskInstance.state == "failed").all()
+    logs = Path(os.environ["AIRFLOW_HOME"]) / "logs"
+    folders = [logs / f"dag_id={task.dag_id}" / f"run_id={task.run_id}" / f"task_id={task.task_id}" for task in failed]
+    return "\n".join(f"{path}:\n{path.read_text()}" for folder in folders for path in folder.rglob("*.log"))
+
+
 @PLAIN
 @pytest.mark.heavy
 @pytest.mark.airflow_3
@@ -112,7 +123,7 @@ def test_under_airflow_standalone(stored: Callable[[str], int], standalone: Call
         return {dag_id: standalone("dags", "list-runs", dag_id)[0]["state"] for dag_id in COLLECTIONS}
 
     wait_for(lambda: set(states().values()) <= {"success", "failed"}, 180, states)
-    assert set(states().values()) == {"success"}
+    assert set(states().values()) == {"success"}, failed_logs()
     producer = "example_milvus_rest_assets"
 
     def next_runs() -> list[tuple[str, str | None]]:
