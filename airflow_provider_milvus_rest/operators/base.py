@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, Stats, XComArg
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -111,7 +112,7 @@ class MilvusRestRowsOperator(BaseOperator):
             self._begin(uri, rows.names if isinstance(rows, FileRows) else [], report)
             hook.run(self.collection_name, rows, options, report, self.db_name, checkpoint)
         except BaseException:
-            self._push(context, report.outputs())  # a return value would never get there
+            self._push(context, _storable(report.outputs()))  # a return value would never get there
             raise
         finally:
             hook.close()
@@ -120,7 +121,7 @@ class MilvusRestRowsOperator(BaseOperator):
         if not report.read_count:
             self.log.info("The source is empty.")
         self._end(context, report)
-        return report.outputs()
+        return _storable(report.outputs())
 
     def _measure(self, report: Report) -> None:
         """Airflow's metrics: rows by what became of them, and seconds."""
@@ -162,3 +163,10 @@ class MilvusRestRowsOperator(BaseOperator):
                 ti.xcom_push(key, value)
         except Exception:
             self.log.exception("Could not push the outputs: %s", outputs)
+
+
+def _storable(outputs: dict[str, Any]) -> dict[str, Any]:
+    """What Airflow can store as XComs: the API of 3.0 refuses None (HTTP 422), and the task would fail."""
+    if AIRFLOW_V_3_1_PLUS or not AIRFLOW_V_3_0_PLUS:
+        return outputs
+    return {key: value for key, value in outputs.items() if value is not None}
