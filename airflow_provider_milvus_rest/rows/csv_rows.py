@@ -21,7 +21,7 @@ from airflow_provider_milvus_rest.rows.source import OCTETS, Columns, Row, most_
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
-_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_BOOLS = {"": None, "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
 def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
@@ -99,10 +99,6 @@ def _number(cell: str) -> Any:
     return float(cell) if _NUMBER.fullmatch(cell) and not _INTEGER.fullmatch(cell) else _integer(cell)
 
 
-def _bool(cell: str) -> Any:
-    return _BOOLS.get(cell, cell) if cell else None
-
-
 def _text(cell: str) -> str:
     try:
         cell.encode()
@@ -112,7 +108,7 @@ def _text(cell: str) -> str:
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    **{"VarChar": _text, "Text": _text, "Bool": _bool},
+    **{"VarChar": _text, "Text": _text, "Bool": lambda cell: _BOOLS.get(cell, cell)},
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
     **dict.fromkeys(("Float", "Double"), _number),
 }

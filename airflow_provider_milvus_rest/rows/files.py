@@ -24,10 +24,9 @@ from airflow_provider_milvus_rest.exceptions import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.source import Row
 from airflow_provider_milvus_rest.rows.streams import OPENERS, open_streams, storage
-from airflow_provider_milvus_rest.text import excerpt
+from airflow_provider_milvus_rest.text import excerpt, said_of, without_connection
 
 Files = str | Path | Mapping[str, Any] | Iterable["str | Path | Mapping[str, Any]"]
 """A path, a glob, a folder, a :class:`Part` as a dict, or an iterable of them; a str with ``://`` is a URI."""
@@ -185,12 +184,10 @@ def reading(file: File) -> Iterator[OpenFile]:
 def find_files(files: Files, remote: Callable[[str], Any] | None = None, file_format: str | None = None) -> list[File]:
     """The files that ``files`` means, each once, in a stable order.
 
-    A path stands for itself; a glob (``*``, ``?``, ``[…]``, ``**``) for the files it matches, sorted; a folder for
-    the files directly in it that can be read, sorted, but hidden ones; a dict for a :class:`Part`; an iterable for
-    its elements in their order.
+    A glob (``*``, ``?``, ``[…]``, ``**``) stands for the files it matches, sorted; a folder for the files directly in
+    it that can be read, sorted, but hidden ones; an iterable for its elements in their order. ``remote`` makes a path
+    of a URI; ``file_format`` is what all of them are, whatever their suffixes say.
 
-    :param remote: makes a path of a URI.
-    :param file_format: what all of them are, whatever their suffixes say; one of :data:`FORMATS`.
     :raises SourceNotFoundError: a path does not exist, or a glob or folder holds no file to read.
     :raises SourceUnavailableError: the storage does not answer, or refuses.
     :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, a file that has
@@ -209,13 +206,10 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
     if not (isinstance(text, str) and text.strip()) and not hasattr(text, "open"):
         raise InputError(f"files: a path must be a non-empty str or Path, not {type(text).__name__} {text!r:.60}")
     name = without_connection(str(text))
-
-    def path_of(text: str) -> Any:
-        return remote(text) if remote and "://" in text else Path(text)
-
+    make = remote if remote and "://" in str(text) else Path
     with storage(text):
         try:
-            path = path_of(text) if isinstance(text, str) else text
+            path = make(text) if isinstance(text, str) else text
             if hasattr(path, "fs"):
                 path.fs.invalidate_cache()
             found, missing = [], f"no such file: {name}"
@@ -229,7 +223,7 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
                 found = [File(path, file_format)]
             elif _MAGIC & set(str(text)) and not part:
                 folder, pattern = _split_glob(str(text))
-                found = [File(match, file_format) for match in path_of(folder).glob(pattern) if match.is_file()]
+                found = [File(match, file_format) for match in make(folder).glob(pattern) if match.is_file()]
                 missing = f"no file matches {name}"
         except (ImportError, ValueError) as error:
             raise InputError(f"{name}: cannot use this storage: {said_of(text, error)}") from None

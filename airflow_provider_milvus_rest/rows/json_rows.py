@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import simdjson
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.rejected import row_of
 from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, columns_of, most_values
@@ -51,15 +51,11 @@ class JsonParser:
         self._buffers = 0
 
     def entity(self, text: bytes, vectors: Vectors) -> Any:
-        """A row: usually an object, of which the ``vectors`` may become float64 arrays.
-
-        Raises as :meth:`value`.
-        """
+        """A row: usually an object, of which the ``vectors`` may become float64 arrays; raises as :meth:`value`."""
         try:
-            entity = self._entity(text, vectors) if len(text) <= MAX_LINE_BYTES else None
+            return self._entity(text, vectors)
         except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library says more
-            entity = None
-        return self.value(text.rstrip(b"\r\n")) if entity is None else entity
+            return self.value(text.rstrip(b"\r\n"))
 
     def vector(self, text: bytes) -> Any:
         """A value that should be an array of numbers; raises as :meth:`value`."""
@@ -89,11 +85,11 @@ class JsonParser:
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
-    def _entity(self, text: bytes, vectors: Vectors) -> dict[str, Any] | None:
-        """None for what this way does not read exactly: no object, a key that stands twice, lists in a vector."""
+    def _entity(self, text: bytes, vectors: Vectors) -> dict[str, Any]:
+        """Fails where this way does not read exactly: no object, a key that stands twice, lists in a vector."""
         document = self._simd.parse(text)
         if not isinstance(document, simdjson.Object):
-            return None
+            raise TypeError
         names = self._names
         if len(names) != len(document) or not all(map(document.__contains__, names)):
             names = self._names = _names(document)  # most lines have those of the line before
@@ -104,7 +100,9 @@ class JsonParser:
             if isinstance(value, (simdjson.Object, simdjson.Array)):
                 value = self._inner(value, vectors.get(name))
             entity[name] = value
-        return entity if not self._buffers or _all_flat(text, entity, self._buffers) else None
+        if self._buffers and not _all_flat(text, entity, self._buffers):
+            raise ValueError
+        return entity
 
     def _inner(self, value: Any, vectors: Any) -> Any:
         """An object or list, with arrays where ``vectors`` says."""
@@ -168,17 +166,14 @@ def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
     parser = JsonParser()
     for position, line in _lines(file):
         if len(line) > MAX_LINE_BYTES:
-            reason = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
-            yield Row(position, line[:1000], RowError(reason, position=position))
+            yield file.unreadable(position, line[:1000], f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
         elif not line.isspace():
             try:
                 if len(line) > most:
                     check_count(line, most)
                 row = row_of(position, parser.entity(line, vectors))
             except ValueError as error:
-                file.check(cheaply=True)
-                reason = f"not JSON: {reason_of(error)}"
-                row = Row(position, line.rstrip(b"\r\n"), RowError(reason, position=position))
+                row = file.unreadable(position, line.rstrip(b"\r\n"), f"not JSON: {reason_of(error)}")
             yield row
 
 
@@ -196,7 +191,7 @@ def _lines(file: OpenFile) -> Iterator[tuple[str, bytes]]:
         if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
             offset += _skip_line(stream)
     if part.end is not None and offset < part.end:
-        raise InputError(f"the file ends at byte {offset}, but this part of it at {part.end}", position=file.name)
+        raise InputError(f"the file ends at byte {offset}, but this part of it at {part.end}")
 
 
 def _skip_line(stream: Any) -> int:
@@ -211,26 +206,22 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     """One JSON document, read whole: an array of objects, or one object. An empty file has no rows."""
     text = file.stream.read(MAX_DOCUMENT_BYTES + 1)
     if len(text) > MAX_DOCUMENT_BYTES:
-        reason = (
+        raise InputError(
             f"a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB, which would be read whole into memory: "
             "write JSON Lines (.jsonl), one object per line, which is streamed"
         )
-        raise InputError(reason, position=file.name)
     if not text or text.isspace():
         return
     try:
         document = JsonParser().value(text)
     except ValueError as error:
-        position, hint = file.name, ""
-        if isinstance(error, json.JSONDecodeError):
-            position = f"{file.name}:{error.lineno}"
-            if error.msg == "Extra data":
-                hint = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
+        position = f"{file.name}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else None
+        own_lines = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
+        hint = own_lines if str(error).startswith("Extra data") else ""
         raise InputError(f"not JSON: {reason_of(error)}{hint}", position=position) from None
     entities = [document] if isinstance(document, dict) else document
     if not isinstance(entities, list):
-        reason = f"the document is a {type(document).__name__}, not an array of objects or one object"
-        raise InputError(reason, position=file.name)
+        raise InputError(f"the document is a {type(document).__name__}, not an array of objects or one object")
     index = 0
     file.share = lambda: index / len(entities)
     for index, entity in enumerate(entities):

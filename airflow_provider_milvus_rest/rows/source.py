@@ -1,8 +1,8 @@
-"""What rows come from."""
+"""A row, and the columns that it has in its source."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from airflow_provider_milvus_rest.exceptions import RowError
 from airflow_provider_milvus_rest.rows.fields import MAX_JSON_BYTES, SCALARS
@@ -30,16 +30,6 @@ class Row(NamedTuple):
     entity: Any
     error: RowError | None = None
     was: str | None = None
-
-
-class Source(Protocol):
-    """Gives rows once, and says how much of them it has given."""
-
-    def rows(self, columns: Columns) -> Iterator[Row]:
-        """The rows; ``columns`` say what a text or an array is meant to be."""
-
-    def share(self) -> float | None:
-        """How much was given, from 0 to 1; None if that is not known."""
 
 
 def columns_of(columns: Columns, *types: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from airflow_provider_milvus_rest.exceptions import MilvusRestError, SourceUnavailableError
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection
+from airflow_provider_milvus_rest.text import said_of, without_connection
 
 _BUFFER_BYTES = 2**20
 """Lines of embeddings do not fit into Python's own buffer of 8 KiB, through which reading one takes 8 times as long."""
