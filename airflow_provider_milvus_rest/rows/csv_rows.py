@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
-from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of
+from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of, value_of
 from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
 from airflow_provider_milvus_rest.rows.source import OCTETS, Columns, Row, most_values
@@ -73,12 +73,11 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
     kind = field.type if field else "VarChar"
     if kind in _SCALARS:
         return _SCALARS[kind]
-    parser = JsonParser()
-    parse = parser.vector if kind == "FloatVector" else parser.value
+    parse = JsonParser().vector if kind == "FloatVector" else value_of
     return partial(_octets if kind in OCTETS else _json, parse, most_values(field))
 
 
-def _json(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
     if len(cell) > most:
         check_count(cell.encode(errors="replace"), most)
     try:
@@ -87,7 +86,7 @@ def _json(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
         raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
 
-def _octets(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+def _octets(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
     return _json(parse, most, cell) if cell[:1] in ("[", '"') else cell or None
 
 

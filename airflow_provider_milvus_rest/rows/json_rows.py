@@ -51,14 +51,14 @@ class JsonParser:
         self._buffers = 0
 
     def entity(self, text: bytes, vectors: Vectors) -> Any:
-        """A row: usually an object, of which the ``vectors`` may become float64 arrays; raises as :meth:`value`."""
+        """A row: usually an object, of which the ``vectors`` may become float64 arrays; raises as :func:`value_of`."""
         try:
             return self._entity(text, vectors)
         except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library says more
-            return self.value(text.rstrip(b"\r\n"))
+            return value_of(text.rstrip(b"\r\n"))
 
     def vector(self, text: bytes) -> Any:
-        """A value that should be an array of numbers; raises as :meth:`value`."""
+        """A value that should be an array of numbers; raises as :func:`value_of`."""
         if text.find(b"[", 1) < 0:
             try:
                 document = self._simd.parse(text)
@@ -66,24 +66,7 @@ class JsonParser:
                     return np.frombuffer(document.as_buffer(of_type="d"))
             except (ValueError, RuntimeError, TypeError):
                 pass
-        return self.value(text)
-
-    def value(self, text: bytes) -> Any:
-        """Any value: integers of any size exactly, NaN and Infinity not at all.
-
-        :raises ValueError: saying what is wrong, and where in the text.
-        """
-        if len(text) <= MAX_LINE_BYTES:
-            try:
-                return simdjson.Parser().parse(text, recursive=True)
-            except (ValueError, RuntimeError):
-                pass
-        try:
-            return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"byte {error.start} is not UTF-8") from None
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+        return value_of(text)
 
     def _entity(self, text: bytes, vectors: Vectors) -> dict[str, Any]:
         """Fails where this way does not read exactly: no object, a key that stands twice, lists in a vector."""
@@ -124,6 +107,24 @@ class JsonParser:
         return [self._inner(item, vectors.get(str(index), each)) for index, item in enumerate(value)]
 
 
+def value_of(text: bytes) -> Any:
+    """Any JSON value: integers of any size exactly, NaN and Infinity not at all.
+
+    :raises ValueError: saying what is wrong, and where in the text.
+    """
+    if len(text) <= MAX_LINE_BYTES:
+        try:
+            return simdjson.Parser().parse(text, recursive=True)
+        except (ValueError, RuntimeError):
+            pass
+    try:
+        return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _names(value: Any) -> list[str]:
     """The keys of simdjson's object.
 
@@ -149,7 +150,7 @@ def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
     return count == buffers + others and not (b"\\" in text and b"\\u005" in text)
 
 
-def check_count(text: bytes, most: float) -> None:
+def check_count(text: bytes, most: int) -> None:
     """Refuse, before it is parsed, what would become many times its size in Python's objects and fit no row at all.
 
     :raises ValueError: it has more brackets, braces and commas than ``most``.
@@ -213,7 +214,7 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     if not text or text.isspace():
         return
     try:
-        document = JsonParser().value(text)
+        document = value_of(text)
     except ValueError as error:
         position = f"{file.name}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else None
         own_lines = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
