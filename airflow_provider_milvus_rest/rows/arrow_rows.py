@@ -56,8 +56,9 @@ def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
 
 def read_parquet(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """The rows of a Parquet file, or of the row groups that its part names."""
-    source, part = _parquet(file), file.file.part
-    sizes = [group.num_rows for group in _row_groups(source)]
+    source, row_groups = _parquet(file)
+    sizes = [group.num_rows for group in row_groups]
+    part = file.file.part
     if part.end is not None and part.end > len(sizes):
         raise InputError(f"the file has {len(sizes)} row groups, but this part of it ends at {part.end}")
     groups = range(len(sizes))[part.start : part.end]
@@ -76,20 +77,17 @@ def row_group_bytes(file: File) -> list[int]:
     with reading(file) as opened:
         return [
             sum(group.column(column).total_compressed_size for column in range(group.num_columns))
-            for group in _row_groups(_parquet(opened))
+            for group in _parquet(opened)[1]
         ]
 
 
-def _parquet(file: OpenFile) -> Any:
+def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
+    """A Parquet file, and what it says of its row groups."""
     _pyarrow()
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-
-
-def _row_groups(source: Any) -> Iterator[Any]:
-    """What a Parquet file says of its row groups."""
-    return map(source.metadata.row_group, range(source.num_row_groups))
+    source = pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    return source, [source.metadata.row_group(index) for index in range(source.num_row_groups)]
 
 
 def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:

@@ -138,10 +138,9 @@ class OpenFile:
         self.share: Callable[[], float] = lambda: (self.raw.tell() - file.part.start) / file.length
 
     def check(self, *, cheaply: bool = False) -> None:
-        """See that the file is what it was when it was found.
+        """Raise SourceChangedError if the file is not what it was when it was found.
 
-        :param cheaply: not if that takes a request: the look after the last row sees the change too.
-        :raises SourceChangedError: it is not.
+        ``cheaply``, not if that takes a request: the look after the last row sees the change too.
         """
         if cheaply and not self._local:
             return

@@ -126,10 +126,7 @@ def value_of(text: bytes) -> Any:
 
 
 def _names(value: Any) -> list[str]:
-    """The keys of simdjson's object.
-
-    :raises ValueError: one stands there twice, or holds a NUL, at which simdjson's look-up would end.
-    """
+    """The keys of simdjson's object; ValueError if one stands there twice, or holds a NUL, where its look-up ends."""
     names = list(value)
     if len(set(names)) < len(names) or "\0" in "".join(names):
         raise ValueError

@@ -50,10 +50,7 @@ def _altered(reject: Any) -> list[str]:
 
 
 def line_of(entity: Any, error: RowError, octets: Collection[str]) -> bytes:
-    """A row as a line of a rejects file.
-
-    :param octets: the names of fields that take base64 for bytes.
-    """
+    """A row as a line of a rejects file; ``octets`` are the names of fields that take base64 for bytes."""
     reject = {name: getattr(error, name) for name in ("position", "key", "field", "reason", "code")}
     try:
         text = json.dumps(_row(entity, reject, octets))

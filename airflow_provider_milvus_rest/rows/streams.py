@@ -17,10 +17,7 @@ _BUFFER_BYTES = 2**20
 
 @contextmanager
 def storage(path: Any) -> Iterator[None]:
-    """Whatever the storage's client raises, as one class, and without the credentials that a path or text may hold.
-
-    :raises SourceUnavailableError: instead.
-    """
+    """Raise SourceUnavailableError for whatever the storage's client raises, without credentials in path or text."""
     try:
         yield
     except MilvusRestError:
