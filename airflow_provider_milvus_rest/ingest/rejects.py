@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, SourceUnavailableError
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection, without_secrets
 from airflow_provider_milvus_rest.rows.rejected import line_of
+from airflow_provider_milvus_rest.text import said_of, without_connection, without_secrets
 
 NAMED = 10  # rejected rows in an error
 _LASTING = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError, ValueError)
@@ -41,7 +41,7 @@ class Rejects:
 
     def enough(self) -> bool:
         """Whether there are more than may be, and as many as an error names."""
-        return self.limit is not None and self.count >= max(self.limit + 1, NAMED)
+        return self.failed and self.count >= NAMED
 
     def add(self, entity: Any, error: RowError, octets: Collection[str] = ()) -> None:
         """Take note of a row; ``octets`` are the names of fields that take base64 for bytes."""

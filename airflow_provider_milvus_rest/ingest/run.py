@@ -23,9 +23,10 @@ from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.compare import Comparison
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
+from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
-from airflow_provider_milvus_rest.rows.source import OCTETS, Row, Source, columns_of
+from airflow_provider_milvus_rest.rows.source import OCTETS, Row, columns_of
 
 _READ_AT_ONCE = 1000  # rows; Milvus gives back 16,384 at most
 _STOP_SECONDS = 1.5
@@ -56,7 +57,7 @@ class Ingest:
         self._comparison = Comparison(self.schema)
         self._sample: dict[Key, Pending] = {}  # some of the stored rows, the last one of each key
 
-    def run(self, source: Source) -> None:
+    def run(self, source: Entities | FileRows) -> None:
         """Upsert the rows of ``source``.
 
         :raises RowsRejectedError: more rows are rejected than ``max_rejects`` allows. No batch is sent from then on;
@@ -84,7 +85,7 @@ class Ingest:
         finally:  # also if a signal has ended the waiting
             self._finish(failed)
 
-    def _read(self, source: Source) -> None:
+    def _read(self, source: Entities | FileRows) -> None:
         path = self.options.rows_path
         rows = unfold(source.rows(self._encoder.shape.columns(path)), path)
         self._skip(rows)

@@ -13,8 +13,7 @@ from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import Report
-from airflow_provider_milvus_rest.operators import entities as forms
-from airflow_provider_milvus_rest.operators.files import as_paths, check_format, find, rejects_file
+from airflow_provider_milvus_rest.operators import sources
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.readers import FileRows
@@ -57,20 +56,20 @@ class MilvusRestRowsOperator(BaseOperator):
         super().__init__(**kwargs)
         with final_errors():
             self._check_source(entities=entities, files=files, source_conn_id=source_conn_id, file_format=file_format)
-            check_format(file_format)
-            forms.refuse_text(entities)
+            sources.check_format(file_format)
+            sources.refuse_text(entities)
         for name in _OPTIONS:
             setattr(self, name, getattr(options, name))
         self.collection_name = collection_name
         self.entities = entities
-        self.files = as_paths(files)
+        self.files = sources.as_paths(files)
         self.file_format = file_format
         self.source_conn_id = source_conn_id
         self.db_name = db_name
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
         # A template field would do this by itself, and render a copy of every vector into the database.
-        for reference in forms.references(entities):
+        for reference in sources.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
 
     def _check_source(self, *, entities: Any, files: Any, **of_files: Any) -> None:
@@ -105,7 +104,7 @@ class MilvusRestRowsOperator(BaseOperator):
         try:
             with final_errors():
                 rows = self._rows(context)
-                rejects = rejects_file(self._folder, getattr(self, self._folder), context, self.task_id)
+                rejects = sources.rejects_file(self._folder, getattr(self, self._folder), context, self.task_id)
                 options = Options(rejects=rejects, **{name: getattr(self, name) for name in _OPTIONS})
                 checkpoint = self._checkpoint(context, rows)
                 uri = hook.collection_uri(self.collection_name, self.db_name)
@@ -142,16 +141,16 @@ class MilvusRestRowsOperator(BaseOperator):
         if self.entities is None:
             if self.files is None:
                 raise InputError("files: the upstream task returned None. For no files, return an empty list.")
-            files = find(self.files, self.source_conn_id, self.file_format)
+            files = sources.find(self.files, self.source_conn_id, self.file_format)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
             self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
             return FileRows(files)
-        forms.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
-        entities = self.entities.resolve(context) if forms.is_reference(self.entities) else self.entities
-        forms.refuse_second_reading(entities)
+        sources.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
+        entities = self.entities.resolve(context) if sources.is_reference(self.entities) else self.entities
+        sources.refuse_second_reading(entities)
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities
-        return forms.iter_entities(entities, context)
+        return sources.iter_entities(entities, context)
 
     def _push(self, context: "Context", outputs: dict[str, Any]) -> None:
         """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""

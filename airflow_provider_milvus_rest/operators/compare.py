@@ -11,7 +11,7 @@ from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.report import CompareReport
 from airflow_provider_milvus_rest.operators.base import MilvusRestRowsOperator
-from airflow_provider_milvus_rest.operators.files import as_paths
+from airflow_provider_milvus_rest.operators.sources import as_paths
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.convert import Convert
 from airflow_provider_milvus_rest.rows.files import Files

@@ -16,15 +16,15 @@ from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import IngestReport
 from airflow_provider_milvus_rest.operators.base import MilvusRestRowsOperator
 from airflow_provider_milvus_rest.operators.compare import MilvusRestCompareOperator as MilvusRestCompareOperator
-from airflow_provider_milvus_rest.operators.files import as_paths
-from airflow_provider_milvus_rest.operators.files import plan_shards as plan_shards
+from airflow_provider_milvus_rest.operators.sources import as_paths
+from airflow_provider_milvus_rest.operators.sources import plan_shards as plan_shards
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.convert import Convert, described
 from airflow_provider_milvus_rest.rows.files import Files
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.readers import FileRows, fingerprint, fingerprint_of_rows
 from airflow_provider_milvus_rest.rows.shape import FieldMap
 from airflow_provider_milvus_rest.rows.shape import key_of as key_of
+from airflow_provider_milvus_rest.text import said_of, without_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

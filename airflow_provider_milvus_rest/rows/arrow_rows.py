@@ -47,28 +47,27 @@ def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
         else:
             batches = [pa.record_batch(table)]
         yield from _entities(batches, columns)
+    except InputError:
+        raise
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
         kind = type(table).__name__
         raise InputError(f"this {kind} cannot be read as an Arrow table: {excerpt(str(error))}") from None
 
 
 def read_parquet(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """The rows of a Parquet file, or of the row groups that its part names."""
-    source, every_group = _parquet(file)
-    sizes = [group.num_rows for group in every_group]
+    source, row_groups = _parquet(file)
+    sizes = [group.num_rows for group in row_groups]
     part = file.file.part
     if part.end is not None and part.end > len(sizes):
-        reason = f"the file has {len(sizes)} row groups, but this part of it ends at {part.end}"
-        raise InputError(reason, position=file.name)
+        raise InputError(f"the file has {len(sizes)} row groups, but this part of it ends at {part.end}")
     groups = range(len(sizes))[part.start : part.end]
     number = first = sum(sizes[: groups.start])
-    total = sum(sizes[group] for group in groups)
+    total = sum(sizes[groups.start : groups.stop])
     file.share = lambda: (number - first) / total
     # Its own threads would read ahead, and hold what they read.
     batches = source.iter_batches(_ROWS, row_groups=groups, use_threads=False)
-    for entity in _entities(batches, columns, file.name):
+    for entity in _entities(batches, columns):
         yield Row(f"{file.name}#{number}", entity)
         number += 1
 
@@ -88,7 +87,7 @@ def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
     import pyarrow.parquet as pq
 
     source = pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-    return source, list(map(source.metadata.row_group, range(source.metadata.num_row_groups)))
+    return source, [source.metadata.row_group(index) for index in range(source.num_row_groups)]
 
 
 def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:
@@ -101,7 +100,7 @@ def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:
         batches: Any = map(reader.get_batch, range(reader.num_record_batches))
     else:
         batches = pa.ipc.open_stream(file.stream)
-    for number, entity in enumerate(_entities(map(_validated, batches), columns, file.name)):
+    for number, entity in enumerate(_entities(map(_validated, batches), columns)):
         yield Row(f"{file.name}#{number}", entity)
 
 
@@ -111,37 +110,34 @@ def _validated(batch: "pa.RecordBatch") -> "pa.RecordBatch":
     return batch
 
 
-def _entities(
-    batches: "Iterable[pa.RecordBatch]", columns: Columns, position: str | None = None
-) -> Iterator[dict[str, Any]]:
+def _entities(batches: "Iterable[pa.RecordBatch]", columns: Columns) -> Iterator[dict[str, Any]]:
     vectors = vectors_in(columns)
     names: list[str] | None = None
     for whole in batches:
         if names is None:
-            names = _names(whole.schema, columns, position)
+            names = _names(whole.schema, columns)
         for start in range(0, whole.num_rows, _ROWS):
             batch = whole.slice(start, _ROWS)
-            values = [_values(name, batch.column(name), vectors.get(name), position) for name in names]
+            values = [_values(name, batch.column(name), vectors.get(name)) for name in names]
             for row in zip(*values, strict=True):
                 yield dict(zip(names, row, strict=True))
 
 
-def _names(schema: "pa.Schema", columns: Columns, position: str | None) -> list[str]:
+def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
     """The columns to read.
 
     :raises InputError: two have one name, or one is of a type whose values mean something else than what is in it.
     """
     fields = [field for field in schema if field.name != REJECT and not _PANDAS_INDEX.fullmatch(field.name)]
     if len({field.name for field in fields}) < len(fields):
-        raise InputError("two columns have the same name", position=position)
+        raise InputError("two columns have the same name")
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
     for name, kind in foreign.items():
         if columns.get(name, kind) is not None:  # else field_map leaves it out
-            reason = (
+            raise InputError(
                 f"column {shown(name, 255)} has the type {excerpt(kind)}, whose stored form is not its value: "
                 "convert the column to numbers, texts or lists, or leave it out with field_map"
             )
-            raise InputError(reason, position=position)
     return [field.name for field in fields if field.name not in foreign]
 
 
@@ -164,7 +160,7 @@ def _foreign(field: "pa.Field") -> str | None:
     return next((name for name in map(_foreign, inner) if name), None)
 
 
-def _values(name: str, array: "pa.Array", vectors: Any, position: str | None) -> Any:
+def _values(name: str, array: "pa.Array", vectors: Any) -> Any:
     """The values of a column, one for each row; a vector as an array, if it has no nulls, also inside of a struct."""
     pa = _pyarrow()
     kind = array.type
@@ -174,7 +170,7 @@ def _values(name: str, array: "pa.Array", vectors: Any, position: str | None) ->
     if pa.types.is_struct(kind) and isinstance(vectors, Mapping) and not array.null_count:
         names = [field.name for field in kind]
         if len(set(names)) == len(names):
-            inner = [_values(n, array.field(index), vectors.get(n), position) for index, n in enumerate(names)]
+            inner = [_values(n, array.field(index), vectors.get(n)) for index, n in enumerate(names)]
             return [dict(zip(names, row, strict=True)) for row in zip(*inner, strict=True)]
     if vectors is True and lists and not array.null_count:
         numbers = array.flatten()
@@ -187,8 +183,8 @@ def _values(name: str, array: "pa.Array", vectors: Any, position: str | None) ->
     try:
         return array.to_pylist(maps_as_pydicts="strict")
     except (ValueError, KeyError, OverflowError) as error:  # a date out of range, a key twice, no UTF-8, …
-        reason = f"column {shown(name, 255)} has a value that Python cannot represent: {excerpt(str(error))}"
-        raise InputError(reason, position=position) from None
+        reason = f"has a value that Python cannot represent: {excerpt(str(error))}"
+        raise InputError(f"column {shown(name, 255)} {reason}") from None
 
 
 def _pyarrow() -> Any:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TextIO
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
-from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of
+from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of, value_of
 from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
 from airflow_provider_milvus_rest.rows.source import OCTETS, Columns, Row, most_values
@@ -21,64 +21,51 @@ from airflow_provider_milvus_rest.rows.source import OCTETS, Columns, Row, most_
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
-_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_BOOLS = {"": None, "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
 def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """The rows after the first."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL_CHARS))
     text = io.TextIOWrapper(file.stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    records = csv.reader(_lines(text, file), strict=True)
+    line = 1
     try:
-        records = csv.reader(_lines(text, file), strict=True)
-        names = _next(records, file)
-        if names is None:
-            return
+        names = next(records, [])
         if len(set(names)) < len(names) or "" in names:
             fault = "an empty name" if "" in names else "a name twice"
             raise InputError(f"the first row must name the columns, but holds {fault}", position=f"{file.name}:1")
         converters = [_converter(columns.get(name)) for name in names]
-        while True:
-            position = f"{file.name}:{records.line_num + 1}"
-            cells = _next(records, file)
-            if cells is None:
-                return
+        line = records.line_num + 1
+        for cells in records:
+            position, line = f"{file.name}:{line}", records.line_num + 1
             if not cells:
                 continue  # a blank line
             if len(cells) != len(names):
-                file.check(cheaply=True)
                 reason = f"{len(cells)} cells, but the first row names {len(names)} columns"
-                yield Row(position, ",".join(cells)[:1000], RowError(reason, position=position))
+                yield file.unreadable(position, ",".join(cells)[:1000], reason)
                 continue
-            entity, error = {}, None
+            entity: dict[str, Any] = {}
             try:
                 for name, cell, convert in zip(names, cells, converters, strict=True):
                     entity[name] = convert(cell)
-            except ValueError as reason:
-                file.check(cheaply=True)
-                entity = dict(zip(names, cells, strict=True))
-                error = RowError(str(reason), position=position, field=name)
-            entity.pop(REJECT, None)
-            yield Row(position, entity, error)
+                row = Row(position, entity)
+            except ValueError as error:
+                row = file.unreadable(position, dict(zip(names, cells, strict=True)), str(error), name)
+            row.entity.pop(REJECT, None)
+            yield row
+    except csv.Error as error:
+        hint = ": a quote may not be closed" if "field limit" in str(error) or "unexpected end" in str(error) else ""
+        raise InputError(f"not CSV: {error}{hint}", position=f"{file.name}:{line}") from None
     finally:
         text.detach()  # else the stream would be closed with it
 
 
 def _lines(text: TextIO, file: OpenFile) -> Iterator[str]:
-    number = 0
-    while line := text.readline(MAX_CELL_CHARS + 1):
-        number += 1
+    for number, line in enumerate(iter(partial(text.readline, MAX_CELL_CHARS + 1), ""), 1):
         if len(line) > MAX_CELL_CHARS:
             raise InputError(f"the line is longer than {MAX_CELL_CHARS >> 20} MiB", position=f"{file.name}:{number}")
         yield line
-
-
-def _next(records: Any, file: OpenFile) -> list[str] | None:
-    line = records.line_num + 1
-    try:
-        return next(records, None)
-    except csv.Error as error:
-        hint = ": a quote may not be closed" if "field limit" in str(error) or "unexpected end" in str(error) else ""
-        raise InputError(f"not CSV: {error}{hint}", position=f"{file.name}:{line}") from None
 
 
 def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
@@ -86,12 +73,11 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
     kind = field.type if field else "VarChar"
     if kind in _SCALARS:
         return _SCALARS[kind]
-    parser = JsonParser()
-    parse = parser.vector if kind == "FloatVector" else parser.value
+    parse = JsonParser().vector if kind == "FloatVector" else value_of
     return partial(_octets if kind in OCTETS else _json, parse, most_values(field))
 
 
-def _json(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
     if len(cell) > most:
         check_count(cell.encode(errors="replace"), most)
     try:
@@ -100,7 +86,7 @@ def _json(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
         raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
 
-def _octets(parse: Callable[[bytes], Any], most: float, cell: str) -> Any:
+def _octets(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
     return _json(parse, most, cell) if cell[:1] in ("[", '"') else cell or None
 
 
@@ -112,10 +98,6 @@ def _number(cell: str) -> Any:
     return float(cell) if _NUMBER.fullmatch(cell) and not _INTEGER.fullmatch(cell) else _integer(cell)
 
 
-def _bool(cell: str) -> Any:
-    return _BOOLS.get(cell, cell) if cell else None
-
-
 def _text(cell: str) -> str:
     try:
         cell.encode()
@@ -125,7 +107,7 @@ def _text(cell: str) -> str:
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    **{"VarChar": _text, "Text": _text, "Bool": _bool},
+    **{"VarChar": _text, "Text": _text, "Bool": lambda cell: _BOOLS.get(cell, cell)},
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
     **dict.fromkeys(("Float", "Double"), _number),
 }

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PosixPath, WindowsPath
 from typing import Any, BinaryIO
@@ -20,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 
 from airflow_provider_milvus_rest.exceptions import (
     InputError,
-    MilvusRestError,
+    RowError,
     SourceChangedError,
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection
+from airflow_provider_milvus_rest.rows.source import Row
 from airflow_provider_milvus_rest.rows.streams import OPENERS, open_streams, storage
-from airflow_provider_milvus_rest.text import excerpt
+from airflow_provider_milvus_rest.text import excerpt, said_of, without_connection
 
 Files = str | Path | Mapping[str, Any] | Iterable["str | Path | Mapping[str, Any]"]
 """A path, a glob, a folder, a :class:`Part` as a dict, or an iterable of them; a str with ``://`` is a URI."""
@@ -45,6 +44,7 @@ _FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in s
 _UNITS = {"jsonl": "bytes", "parquet": "row_groups"}
 _TAGS = ("etag", "generation", "mtime", "modified", "last_modified", "lastmodified", "modificationtime", "created")
 """What storages call that which changes with a file, in lower case, the best first."""
+_SUFFIXES = ", ".join(_FORMAT_OF)
 _MAGIC = frozenset("*?[")
 LOCAL = (PosixPath, WindowsPath)
 """Airflow 2's ``ObjectStoragePath`` is a ``pathlib.Path`` too, but none of these."""
@@ -71,27 +71,18 @@ class Part(BaseModel):
         return not self.start and self.end is None
 
 
-@dataclass(frozen=True)
 class File:
-    """One file to read. ``name`` is its path or URI as it may be printed; ``format`` is one of :data:`FORMATS`, or None
-    if the suffix says none; ``compression`` is fsspec's name for how it is compressed.
+    """One file to read, at a ``pathlib.Path`` or an ``ObjectStoragePath``. ``name`` is its path or URI as it may be
+    printed; ``format`` is one of :data:`FORMATS`, or None if the suffix says none; ``compression`` is fsspec's name.
     """
 
-    path: Any
-    name: str
-    format: str | None
-    compression: str | None
-    part: Part
-
-    @classmethod
-    def of(cls, path: Any, file_format: str | None = None, part: Part | None = None) -> "File":
-        """The file at a ``pathlib.Path`` or an ``ObjectStoragePath``."""
+    def __init__(self, path: Any, file_format: str | None = None, part: Part | None = None) -> None:
+        self.path, self.name = path, without_connection(str(path))
         inferred = infer_compression(path.name)
-        compression = inferred if inferred in OPENERS else None
-        plain = path.name.rpartition(".")[0] if compression else path.name
-        found = file_format or _FORMAT_OF.get(Path(plain).suffix.lower())
-        part = part or Part.model_construct(path=str(path))  # not validated: the name may not be UTF-8
-        return cls(path, without_connection(str(path)), found, compression, part)
+        self.compression = inferred if inferred in OPENERS else None
+        plain = path.name.rpartition(".")[0] if self.compression else path.name
+        self.format = file_format or _FORMAT_OF.get(Path(plain).suffix.lower())
+        self.part = part or Part.model_construct(path=str(path))  # not validated: the name may not be UTF-8
 
     @property
     def unit(self) -> str | None:
@@ -147,15 +138,19 @@ class OpenFile:
         self.share: Callable[[], float] = lambda: (self.raw.tell() - file.part.start) / file.length
 
     def check(self, *, cheaply: bool = False) -> None:
-        """See that the file is what it was when it was found.
+        """Raise SourceChangedError if the file is not what it was when it was found.
 
-        :param cheaply: not if that takes a request: the look after the last row sees the change too.
-        :raises SourceChangedError: it is not.
+        ``cheaply``, not if that takes a request: the look after the last row sees the change too.
         """
         if cheaply and not self._local:
             return
         if change := _change(self.file.version, self.file.look(self.raw)):
             raise SourceChangedError(f"has changed while it was read: {change}", position=self.name)
+
+    def unreadable(self, position: str, entity: Any, reason: str, field: str | None = None) -> Row:
+        """A row that cannot be read, unless that is because the file has changed, which ends the reading."""
+        self.check(cheaply=True)
+        return Row(position, entity, RowError(reason, position=position, field=field))
 
 
 @contextmanager
@@ -177,8 +172,10 @@ def reading(file: File) -> Iterator[OpenFile]:
         except Exception as error:
             with suppress(SourceUnavailableError):
                 opened.check()  # a change is what explains the error
-            if isinstance(error, MilvusRestError):
-                raise
+            if isinstance(error, InputError):
+                if error.position:
+                    raise
+                raise InputError(str(error), position=file.name) from None
             what = f"damaged {file.compression}" if file.compression else f"not {file.format}, or damaged"
             raise InputError(f"{what}: {excerpt(str(error))}", position=file.name) from error
 
@@ -186,20 +183,18 @@ def reading(file: File) -> Iterator[OpenFile]:
 def find_files(files: Files, remote: Callable[[str], Any] | None = None, file_format: str | None = None) -> list[File]:
     """The files that ``files`` means, each once, in a stable order.
 
-    A path stands for itself; a glob (``*``, ``?``, ``[…]``, ``**``) for the files it matches, sorted; a folder for
-    the files directly in it that can be read, sorted, but hidden ones; a dict for a :class:`Part`; an iterable for
-    its elements in their order.
+    A glob (``*``, ``?``, ``[…]``, ``**``) stands for the files it matches, sorted; a folder for the files directly in
+    it that can be read, sorted, but hidden ones; an iterable for its elements in their order. ``remote`` makes a path
+    of a URI; ``file_format`` is what all of them are, whatever their suffixes say.
 
-    :param remote: makes a path of a URI.
-    :param file_format: what all of them are, whatever their suffixes say; one of :data:`FORMATS`.
     :raises SourceNotFoundError: a path does not exist, or a glob or folder holds no file to read.
     :raises SourceUnavailableError: the storage does not answer, or refuses.
     :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, a file that has
         changed since the shards were planned, or no path at all.
     """
-    if isinstance(files, bytes) or not (isinstance(files, Iterable) or hasattr(files, "open")):
+    items: Any = [files] if isinstance(files, (str, Mapping)) or hasattr(files, "open") else files
+    if isinstance(items, bytes) or not isinstance(items, Iterable):
         raise InputError(f"files must be a path, a glob, a folder or a list of them, not {type(files).__name__}")
-    items: Iterable[Any] = [files] if isinstance(files, (str, Mapping)) or hasattr(files, "open") else files
     found = [file for item in items for file in _find(item, remote, file_format)]
     return list({(str(file.path), file.part.start, file.part.end): file for file in found}.values())
 
@@ -210,28 +205,24 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
     if not (isinstance(text, str) and text.strip()) and not hasattr(text, "open"):
         raise InputError(f"files: a path must be a non-empty str or Path, not {type(text).__name__} {text!r:.60}")
     name = without_connection(str(text))
-    readable = ", ".join(_FORMAT_OF)
-
-    def path_of(text: str) -> Any:
-        return remote(text) if remote and "://" in text else Path(text)
-
+    make = remote if remote and "://" in str(text) else Path
     with storage(text):
         try:
-            path = path_of(text) if isinstance(text, str) else text
+            path = make(text) if isinstance(text, str) else text
             if hasattr(path, "fs"):
                 path.fs.invalidate_cache()
             found, missing = [], f"no such file: {name}"
             if part and path.is_file():
-                found = [File.of(path, file_format, part)]
+                found = [File(path, file_format, part)]
             elif path.is_dir():
-                children = (File.of(child, file_format) for child in path.iterdir() if child.name[0] != ".")
+                children = (File(child, file_format) for child in path.iterdir() if child.name[0] != ".")
                 found = [file for file in children if file.format and file.path.is_file()]
-                missing = f"the folder {name} has no file that ends in {readable}"
+                missing = f"the folder {name} has no file that ends in {_SUFFIXES}"
             elif path.exists():
-                found = [File.of(path, file_format)]
+                found = [File(path, file_format)]
             elif _MAGIC & set(str(text)) and not part:
                 folder, pattern = _split_glob(str(text))
-                found = [File.of(match, file_format) for match in path_of(folder).glob(pattern) if match.is_file()]
+                found = [File(match, file_format) for match in make(folder).glob(pattern) if match.is_file()]
                 missing = f"no file matches {name}"
         except (ImportError, ValueError) as error:
             raise InputError(f"{name}: cannot use this storage: {said_of(text, error)}") from None
@@ -246,8 +237,7 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
 def _check(file: File) -> None:
     """Refuse what cannot be read, and fix what the file is."""
     if not file.format:
-        suffixes = ", ".join(_FORMAT_OF)
-        raise InputError(f"{file.name}: the suffix is not one of {suffixes}: rename it, or set file_format")
+        raise InputError(f"{file.name}: the suffix is not one of {_SUFFIXES}: rename it, or set file_format")
     if file.compression and file.format in ("parquet", "arrow"):
         reason = f"{file.format} files cannot be read when compressed with {file.compression}"
         raise InputError(reason, position=file.name)

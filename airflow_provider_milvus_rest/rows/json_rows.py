@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import simdjson
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError
+from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.rejected import row_of
 from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, columns_of, most_values
@@ -51,18 +51,14 @@ class JsonParser:
         self._buffers = 0
 
     def entity(self, text: bytes, vectors: Vectors) -> Any:
-        """A row: usually an object, of which the ``vectors`` may become float64 arrays.
-
-        Raises as :meth:`value`.
-        """
+        """A row: usually an object, of which the ``vectors`` may become float64 arrays; raises as :func:`value_of`."""
         try:
-            entity = self._entity(text, vectors) if len(text) <= MAX_LINE_BYTES else None
+            return self._entity(text, vectors)
         except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library says more
-            entity = None
-        return self.value(text.rstrip(b"\r\n")) if entity is None else entity
+            return value_of(text.rstrip(b"\r\n"))
 
     def vector(self, text: bytes) -> Any:
-        """A value that should be an array of numbers; raises as :meth:`value`."""
+        """A value that should be an array of numbers; raises as :func:`value_of`."""
         if text.find(b"[", 1) < 0:
             try:
                 document = self._simd.parse(text)
@@ -70,30 +66,13 @@ class JsonParser:
                     return np.frombuffer(document.as_buffer(of_type="d"))
             except (ValueError, RuntimeError, TypeError):
                 pass
-        return self.value(text)
+        return value_of(text)
 
-    def value(self, text: bytes) -> Any:
-        """Any value: integers of any size exactly, NaN and Infinity not at all.
-
-        :raises ValueError: saying what is wrong, and where in the text.
-        """
-        if len(text) <= MAX_LINE_BYTES:
-            try:
-                return simdjson.Parser().parse(text, recursive=True)
-            except (ValueError, RuntimeError):
-                pass
-        try:
-            return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"byte {error.start} is not UTF-8") from None
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-
-    def _entity(self, text: bytes, vectors: Vectors) -> dict[str, Any] | None:
-        """None for what this way does not read exactly: no object, a key that stands twice, lists in a vector."""
+    def _entity(self, text: bytes, vectors: Vectors) -> dict[str, Any]:
+        """Fails where this way does not read exactly: no object, a key that stands twice, lists in a vector."""
         document = self._simd.parse(text)
         if not isinstance(document, simdjson.Object):
-            return None
+            raise TypeError
         names = self._names
         if len(names) != len(document) or not all(map(document.__contains__, names)):
             names = self._names = _names(document)  # most lines have those of the line before
@@ -104,7 +83,9 @@ class JsonParser:
             if isinstance(value, (simdjson.Object, simdjson.Array)):
                 value = self._inner(value, vectors.get(name))
             entity[name] = value
-        return entity if not self._buffers or _all_flat(text, entity, self._buffers) else None
+        if self._buffers and not _all_flat(text, entity, self._buffers):
+            raise ValueError
+        return entity
 
     def _inner(self, value: Any, vectors: Any) -> Any:
         """An object or list, with arrays where ``vectors`` says."""
@@ -126,11 +107,26 @@ class JsonParser:
         return [self._inner(item, vectors.get(str(index), each)) for index, item in enumerate(value)]
 
 
-def _names(value: Any) -> list[str]:
-    """The keys of simdjson's object.
+def value_of(text: bytes) -> Any:
+    """Any JSON value: integers of any size exactly, NaN and Infinity not at all.
 
-    :raises ValueError: one stands there twice, or holds a NUL, at which simdjson's look-up would end.
+    :raises ValueError: saying what is wrong, and where in the text.
     """
+    if len(text) <= MAX_LINE_BYTES:
+        try:
+            return simdjson.Parser().parse(text, recursive=True)
+        except (ValueError, RuntimeError):
+            pass
+    try:
+        return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _names(value: Any) -> list[str]:
+    """The keys of simdjson's object; ValueError if one stands there twice, or holds a NUL, where its look-up ends."""
     names = list(value)
     if len(set(names)) < len(names) or "\0" in "".join(names):
         raise ValueError
@@ -151,7 +147,7 @@ def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
     return count == buffers + others and not (b"\\" in text and b"\\u005" in text)
 
 
-def check_count(text: bytes, most: float) -> None:
+def check_count(text: bytes, most: int) -> None:
     """Refuse, before it is parsed, what would become many times its size in Python's objects and fit no row at all.
 
     :raises ValueError: it has more brackets, braces and commas than ``most``.
@@ -168,17 +164,14 @@ def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
     parser = JsonParser()
     for position, line in _lines(file):
         if len(line) > MAX_LINE_BYTES:
-            reason = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
-            yield Row(position, line[:1000], RowError(reason, position=position))
+            yield file.unreadable(position, line[:1000], f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
         elif not line.isspace():
             try:
                 if len(line) > most:
                     check_count(line, most)
                 row = row_of(position, parser.entity(line, vectors))
             except ValueError as error:
-                file.check(cheaply=True)
-                reason = f"not JSON: {reason_of(error)}"
-                row = Row(position, line.rstrip(b"\r\n"), RowError(reason, position=position))
+                row = file.unreadable(position, line.rstrip(b"\r\n"), f"not JSON: {reason_of(error)}")
             yield row
 
 
@@ -196,7 +189,7 @@ def _lines(file: OpenFile) -> Iterator[tuple[str, bytes]]:
         if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
             offset += _skip_line(stream)
     if part.end is not None and offset < part.end:
-        raise InputError(f"the file ends at byte {offset}, but this part of it at {part.end}", position=file.name)
+        raise InputError(f"the file ends at byte {offset}, but this part of it at {part.end}")
 
 
 def _skip_line(stream: Any) -> int:
@@ -211,26 +204,22 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     """One JSON document, read whole: an array of objects, or one object. An empty file has no rows."""
     text = file.stream.read(MAX_DOCUMENT_BYTES + 1)
     if len(text) > MAX_DOCUMENT_BYTES:
-        reason = (
+        raise InputError(
             f"a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB, which would be read whole into memory: "
             "write JSON Lines (.jsonl), one object per line, which is streamed"
         )
-        raise InputError(reason, position=file.name)
     if not text or text.isspace():
         return
     try:
-        document = JsonParser().value(text)
+        document = value_of(text)
     except ValueError as error:
-        position, hint = file.name, ""
-        if isinstance(error, json.JSONDecodeError):
-            position = f"{file.name}:{error.lineno}"
-            if error.msg == "Extra data":
-                hint = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
+        position = f"{file.name}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else None
+        own_lines = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
+        hint = own_lines if str(error).startswith("Extra data") else ""
         raise InputError(f"not JSON: {reason_of(error)}{hint}", position=position) from None
     entities = [document] if isinstance(document, dict) else document
     if not isinstance(entities, list):
-        reason = f"the document is a {type(document).__name__}, not an array of objects or one object"
-        raise InputError(reason, position=file.name)
+        raise InputError(f"the document is a {type(document).__name__}, not an array of objects or one object")
     index = 0
     file.share = lambda: index / len(entities)
     for index, entity in enumerate(entities):

@@ -34,9 +34,6 @@ class Entities:
     def rows(self, columns: Columns) -> Iterator[Row]:
         """The rows; ``[index]`` counts over all of them."""
         for item in self._items:
-            if isinstance(item, Row):
-                yield item
-                continue
             table = is_table(item)
             if table and item is not self._entities:
                 self._total = None
@@ -54,7 +51,7 @@ class FileRows:
 
     def __init__(self, files: Sequence[File]) -> None:
         self._files = files
-        self._finished = 0
+        self._finished = 0  # bytes
         self._open: OpenFile | None = None
 
     @property
@@ -68,15 +65,13 @@ class FileRows:
             with reading(file) as self._open:
                 yield from _READERS[file.format](self._open, columns)
             self._open = None
-            self._finished += 1
+            self._finished += file.length
 
     def share(self) -> float | None:
         """By the sizes of the files."""
-        lengths = [file.length for file in self._files]
-        done = float(sum(lengths[: self._finished]))
-        if self._open:
-            done += lengths[self._finished] * self._open.share()
-        return done / sum(lengths) if sum(lengths) else None
+        total = sum(file.length for file in self._files)
+        begun = self._open.file.length * self._open.share() if self._open else 0
+        return (self._finished + begun) / total if total else None
 
     def fingerprint(self) -> list[Any] | None:
         """What tells these files from others, and from themselves after a change; None if the storage says nothing."""
@@ -97,8 +92,7 @@ def fingerprint_of_rows(rows: Any) -> str | None:
     found = hashlib.sha256()
     try:
         for row in rows:
-            found.update(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY))
-            found.update(b"\n")
+            found.update(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
     except TypeError:
         return None
     return found.hexdigest()

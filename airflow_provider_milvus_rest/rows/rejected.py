@@ -32,24 +32,25 @@ def row_of(position: str, entity: Any) -> Row:
     if not isinstance(entity, dict) or REJECT not in entity:
         return Row(position, entity)
     reject = entity.pop(REJECT)
-    reject = reject if isinstance(reject, dict) else {}
-    altered, was = reject.get(ALTERED), reject.get("position")
+    was = reject.get("position") if isinstance(reject, dict) else None
     was = was if isinstance(was, str) else None
+    altered = _altered(reject)
     if not altered:
         return Row(position, entity, was=was)
     entity[REJECT] = {ALTERED: altered}
-    names = excerpt(", ".join(map(str, altered)) if isinstance(altered, list) else str(altered))
-    reason = (
-        f"{names} could not be written to JSON as it was: replace it with the correct value, and remove {ALTERED!r}"
-    )
+    what = f"{excerpt(', '.join(altered))} could not be written to JSON as it was"
+    reason = f"{what}: replace it with the correct value, and remove {ALTERED!r}"
     return Row(position, entity, RowError(reason, position=position, field=REJECT), was)
 
 
-def line_of(entity: Any, error: RowError, octets: Collection[str]) -> bytes:
-    """A row as a line of a rejects file.
+def _altered(reject: Any) -> list[str]:
+    """The names of the fields that a row's ``$reject`` says are something else."""
+    names = reject.get(ALTERED) if isinstance(reject, Mapping) else None
+    return [name_of(name) for name in (names if isinstance(names, list) else [names] if names else [])]
 
-    :param octets: the names of fields that take base64 for bytes.
-    """
+
+def line_of(entity: Any, error: RowError, octets: Collection[str]) -> bytes:
+    """A row as a line of a rejects file; ``octets`` are the names of fields that take base64 for bytes."""
     reject = {name: getattr(error, name) for name in ("position", "key", "field", "reason", "code")}
     try:
         text = json.dumps(_row(entity, reject, octets))
@@ -62,9 +63,7 @@ def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[s
     if not isinstance(entity, Mapping):
         raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
         return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
-    earlier = entity.get(REJECT)  # of a row that was not fixed
-    was = earlier.get(ALTERED) if isinstance(earlier, Mapping) else None
-    altered = dict.fromkeys(map(name_of, was if isinstance(was, list) else [was] if was else []))
+    altered = dict.fromkeys(_altered(entity.get(REJECT)))  # of a row that was not fixed
     row = {}
     for name, value in entity.items():
         note = functools.partial(altered.setdefault, name_of(name))
@@ -79,7 +78,12 @@ def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[s
 
 def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
     """The nearest that JSON has; ``note`` is called where that is something else."""
-    if value is None or isinstance(value, bool):
+    if (
+        value is None
+        or (isinstance(value, int) and value.bit_length() < 10_000)
+        or (isinstance(value, float) and math.isfinite(value))
+        or (isinstance(value, str) and len(value) <= _MAX_RAW_CHARS)
+    ):
         return value
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufO" and value.dtype.itemsize <= 8:
         if isinstance(value, np.ma.MaskedArray):
@@ -89,16 +93,9 @@ def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
         if not all(isinstance(name, str) for name in value):
             note()
         return {name_of(name): _jsonable(member, note) for name, member in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(member, note) for member in value]
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if isinstance(value, int) and value.bit_length() < 10_000:
-        return value
-    if isinstance(value, str) and len(value) <= _MAX_RAW_CHARS:
-        return value
-    note()
-    if isinstance(value, (set, frozenset)):
+    if not isinstance(value, (list, tuple)):
+        note()
+    if isinstance(value, (list, tuple, set, frozenset)):
         return [_jsonable(member, note) for member in value]
     if isinstance(value, (bytes, bytearray)):
         value = value.decode(errors="replace")

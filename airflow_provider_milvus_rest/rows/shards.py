@@ -1,7 +1,6 @@
 """Large files cut into parts that several tasks can read at the same time."""
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,7 +9,6 @@ from airflow_provider_milvus_rest.rows.arrow_rows import row_group_bytes
 from airflow_provider_milvus_rest.rows.files import File, Part
 
 SHARD_BYTES = 256 * 2**20
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def cut(files: Iterable[File], target_bytes: int) -> list[list[dict[str, Any]]]:
@@ -30,7 +28,7 @@ def cut(files: Iterable[File], target_bytes: int) -> list[list[dict[str, Any]]]:
 def _parts(file: File, target_bytes: int) -> Iterator[tuple[Part, int]]:
     """A file's parts and their bytes."""
     path, size, version = file.part.path, file.size, file.version
-    if _LONE_SURROGATE.search(path):
+    if path.encode(errors="ignore").decode() != path:
         raise InputError(f"{file.name}: the name of the file is not UTF-8, which XCom cannot hold: rename it")
     if not file.part.is_whole or not file.unit or size <= target_bytes:
         yield file.part.model_copy(update={"version": version}), min(size, file.length)
@@ -40,10 +38,9 @@ def _parts(file: File, target_bytes: int) -> Iterator[tuple[Part, int]]:
         for start, end in itertools.pairwise(bounds):
             yield Part(path=path, version=version, start=start, end=end), end - start
     else:
-        groups = row_group_bytes(file)
         first, held = 0, 0
-        for group, held_by_group in enumerate([*groups, target_bytes]):
-            if group > first and held + held_by_group > target_bytes:
+        for group, group_bytes in enumerate([*row_group_bytes(file), target_bytes]):
+            if group > first and held + group_bytes > target_bytes:
                 yield Part(path=path, version=version, unit=file.unit, start=first, end=group), held
                 first, held = group, 0
-            held += held_by_group
+            held += group_bytes

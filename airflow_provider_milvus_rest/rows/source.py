@@ -1,8 +1,7 @@
-"""What rows come from."""
+"""A row, and the columns that it has in its source."""
 
-import math
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from airflow_provider_milvus_rest.exceptions import RowError
 from airflow_provider_milvus_rest.rows.fields import MAX_JSON_BYTES, SCALARS
@@ -32,32 +31,23 @@ class Row(NamedTuple):
     was: str | None = None
 
 
-class Source(Protocol):
-    """Gives rows once, and says how much of them it has given."""
-
-    def rows(self, columns: Columns) -> Iterator[Row]:
-        """The rows; ``columns`` say what a text or an array is meant to be."""
-
-    def share(self) -> float | None:
-        """How much was given, from 0 to 1; None if that is not known."""
-
-
 def columns_of(columns: Columns, *types: str) -> frozenset[str]:
     """The columns that hold fields of these types."""
     return frozenset(name for name, field in columns.items() if field and field.type in types)
 
 
-def most_values(*fields: FieldSchema | None) -> float:
+def most_values(*fields: FieldSchema | None) -> int:
     """How many brackets, braces and commas the JSON of such fields holds at most, those in texts too.
 
     Each takes at least a byte of what Milvus stores, whatever white space or digits are around it.
     """
-    return min(_MOST, _SPARE + sum(map(_most_values, fields)))
-
-
-def _most_values(field: FieldSchema | None) -> float:
-    if field is None or (field.type == "SparseFloatVector" and not field.function_output):
-        return math.inf
-    kind = field.element_type if field.type == "Array" else field.type
-    most = 1 if kind in SCALARS else field.size or MAX_JSON_BYTES
-    return len(field.name) + (most if field.type != "Array" else (field.capacity or _MAX_CAPACITY) * (most + 1))
+    most = _SPARE
+    for field in fields:
+        if field is None or (field.type == "SparseFloatVector" and not field.function_output):
+            return _MOST
+        kind = field.element_type if field.type == "Array" else field.type
+        values = 1 if kind in SCALARS else field.size or MAX_JSON_BYTES
+        if field.type == "Array":
+            values = (field.capacity or _MAX_CAPACITY) * (values + 1)
+        most += len(field.name) + values
+    return min(_MOST, most)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from airflow_provider_milvus_rest.exceptions import MilvusRestError, SourceUnavailableError
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection
+from airflow_provider_milvus_rest.text import said_of, without_connection
 
 _BUFFER_BYTES = 2**20
 """Lines of embeddings do not fit into Python's own buffer of 8 KiB, through which reading one takes 8 times as long."""
@@ -17,20 +17,14 @@ _BUFFER_BYTES = 2**20
 
 @contextmanager
 def storage(path: Any) -> Iterator[None]:
-    """Whatever the storage's client raises, as one class, and without the credentials that a path or text may hold.
-
-    :raises SourceUnavailableError: instead.
-    """
+    """Raise SourceUnavailableError for whatever the storage's client raises, without credentials in path or text."""
     try:
         yield
     except MilvusRestError:
         raise
     except Exception as error:
-        raise _unavailable(path, error) from None
-
-
-def _unavailable(path: Any, error: Exception) -> SourceUnavailableError:
-    return SourceUnavailableError(f"cannot be read: {said_of(path, error)}", position=without_connection(str(path)))
+        reason = f"cannot be read: {said_of(path, error)}"
+        raise SourceUnavailableError(reason, position=without_connection(str(path))) from None
 
 
 class _Readable(io.RawIOBase):
@@ -48,10 +42,8 @@ class _Stored(_Readable):
         self.seekable, self.fileno = self._file.seekable, self._file.fileno  # type: ignore[method-assign]
 
     def readinto(self, buffer: Any) -> int:
-        try:  # not by storage(), which takes longer
+        with storage(self._path):
             return self._file.readinto(buffer)  # type: ignore[no-any-return]
-        except Exception as error:
-            raise _unavailable(self._path, error) from None
 
     def seek(self, offset: int, whence: int = 0) -> int:
         with storage(self._path):
@@ -76,8 +68,7 @@ class _Streams(_Readable):
         while not data:
             rest = b""
             if self._decoder is None or self._decoder.eof:
-                rest = self._next_stream()
-                if not rest:
+                if not (rest := self._next_stream()):
                     return 0
                 self._decoder = self._make()
             elif self._decoder.needs_input and not (rest := self._raw.read(_BUFFER_BYTES)):
@@ -99,16 +90,11 @@ class _Streams(_Readable):
         return rest
 
 
-def _xz(raw: BinaryIO) -> io.RawIOBase:
-    return _Streams(raw, lzma.LZMADecompressor, padded=True)
-
-
 # zstandard's reader takes a file that is cut short for a whole one, and of a zip fsspec reads the first member alone.
 OPENERS: dict[str | None, Callable[[BinaryIO], Any]] = {
     "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
     "bz2": lambda raw: _Streams(raw, bz2.BZ2Decompressor, padded=False),
-    "xz": _xz,
-    "lzma": _xz,
+    **dict.fromkeys(("xz", "lzma"), lambda raw: _Streams(raw, lzma.LZMADecompressor, padded=True)),
 }
 
 

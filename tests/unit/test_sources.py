@@ -28,14 +28,14 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest.rejects import Rejects
-from airflow_provider_milvus_rest.operators.files import rejects_file
 from airflow_provider_milvus_rest.operators.milvus_rest import MilvusRestUpsertOperator, plan_shards
+from airflow_provider_milvus_rest.operators.sources import rejects_file
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
-from airflow_provider_milvus_rest.rows.names import said_of, without_connection
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.rows.source import Columns
+from airflow_provider_milvus_rest.text import said_of, without_connection
 from tests.entities import entity
 from tests.servers import UPSERT, Reply, ScriptedServer
 from tests.unit.test_hostile import ingest

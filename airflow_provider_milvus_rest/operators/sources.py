@@ -1,0 +1,161 @@
+"""Where rows come from: memory, other tasks, and files on the worker and on Airflow's object storage."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_milvus_rest.exceptions import InputError
+from airflow_provider_milvus_rest.hooks.errors import final_errors
+from airflow_provider_milvus_rest.options import check_int
+from airflow_provider_milvus_rest.rows.arrow_rows import is_table
+from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
+from airflow_provider_milvus_rest.rows.readers import fingerprint
+from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
+from airflow_provider_milvus_rest.text import said_of, shown, without_connection
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+_READ: dict[int, tuple[Any, list[Any]]] = {}
+"""What can be read only once and was, by id, with the paths that came out of it: each try runs on a copy of the task.
+It is kept so that nothing else gets its id."""
+_MAX_NAME_BYTES = 245  # without the suffix; file systems take 255
+
+
+@final_errors()
+def plan_shards(
+    files: Files, target_bytes: int = SHARD_BYTES, *, source_conn_id: str | None = None, file_format: str | None = None
+) -> list[list[dict[str, Any]]]:
+    """Cut files into pieces of work for a mapped task: ``.expand(files=plan(...))`` with a task that returns this.
+
+    JSON Lines that are not compressed are cut into ranges of bytes (the rows are those whose line begins in the
+    range), Parquet into row groups; other files stay whole. Small files go together. Only Parquet's footers are read.
+    The other parameters are the operator's.
+
+    :param target_bytes: of a shard: as much of a file as that, or as many whole files; a single row group or a file
+        that cannot be cut may be larger.
+    :return: a list for each shard, to be the operator's ``files``, and small enough for XCom. The operator refuses a
+        file whose size has changed since.
+    :raises InputError: ``target_bytes`` is not a number of bytes, or ``files`` cannot be read.
+    """
+    check_int("target_bytes", target_bytes, 1)
+    return cut(find(files, source_conn_id, file_format), target_bytes)
+
+
+def find(files: Files, source_conn_id: str | None, file_format: str | None) -> list[File]:
+    """The files that ``files`` means, on the worker and on any storage that ``ObjectStoragePath`` knows."""
+    check_format(file_format)
+    # On Airflow 2, a conn_id of None counts for more than the one in a URI (s3://conn_id@bucket).
+    options = {} if source_conn_id is None else {"conn_id": source_conn_id}
+    return find_files(files, lambda uri: ObjectStoragePath(uri, **options), file_format)
+
+
+def check_format(file_format: Any) -> None:
+    """Refuse a format that is not one of :data:`~airflow_provider_milvus_rest.rows.files.FORMATS`."""
+    if file_format is not None and file_format not in FORMATS:
+        raise InputError(f"file_format must be one of {', '.join(FORMATS)}, not {shown(file_format)}")
+
+
+def as_paths(paths: Any) -> Any:
+    """Paths as Airflow renders them, which are texts, and as several tasks can read them, which is a list."""
+    if type(paths) in LOCAL:
+        return str(paths)
+    if id(paths) in _READ:
+        return _READ[id(paths)][1]
+    if not isinstance(paths, (list, tuple, Iterator)):
+        return paths
+    texts = [as_paths(path) for path in paths]
+    if isinstance(paths, Iterator):
+        _READ[id(paths)] = paths, texts
+    return texts
+
+
+def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> Any:
+    """A file for this try of this task instance alone, since object stores cannot append to one; None for no folder.
+
+    :param name: the parameter that says which folder.
+    """
+    if folder is None:
+        return None
+    folder = str(folder)
+    try:
+        path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
+    except (ImportError, ValueError) as error:
+        where, said = without_connection(folder), said_of(folder, error)
+        raise InputError(f"{name}: cannot use the storage of {where}: {said}") from None
+    ti = context.get("ti")
+    ids = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (task_id, uuid4().hex)
+    parts = list(map(str, ids))
+    name = re.sub(r"[^\w.+-]", "_", "__".join(parts))
+    if name.split("__") != parts or len(name.encode()) > _MAX_NAME_BYTES:  # others may have the same name
+        name = f"{name.encode()[: _MAX_NAME_BYTES - 18].decode(errors='ignore')}__{fingerprint(parts)[:16]}"
+    return path / f"{name}.jsonl"
+
+
+def refuse_second_reading(entities: Any) -> None:
+    """Refuse what can be read only once and was: it would have no rows, or the rest of them."""
+    for item in [entities, *(entities if isinstance(entities, (list, tuple)) else ())]:
+        # A table that does not know its length may stand for a stream.
+        if isinstance(item, Iterator) or (is_table(item) and not isinstance(item, Sized)):
+            if id(item) in _READ:
+                raise InputError(
+                    f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
+                    "task has read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
+                )
+            _READ[id(item)] = item, []
+
+
+def is_reference(value: Any) -> bool:
+    """Whether it stands for what another task returns: an XComArg, or the argument of a mapped task group."""
+    return hasattr(value, "resolve") and hasattr(value, "iter_references")
+
+
+def references(entities: Any) -> list[Any]:
+    """The outputs of other tasks in ``entities``: itself, or some of a list. Rows are not searched for more."""
+    return [item for item in (entities if isinstance(entities, (list, tuple)) else [entities]) if is_reference(item)]
+
+
+def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
+    """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
+    if source is None:
+        raise InputError(
+            "entities: the upstream task returned None. Return the rows as a list, for no rows an empty one. If the "
+            "function yields them, decorate it with @task.milvus_rest_upsert: Airflow drops what a plain @task yields."
+        )
+    refuse_text(source)
+    if isinstance(source, Mapping) or is_table(source):
+        yield source
+        return
+    if not isinstance(source, Iterable):
+        raise InputError(f"entities must be a dict or an iterable of dicts, not {type(source).__name__}")
+    for item in source:
+        if is_reference(item):
+            yield from iter_entities(item.resolve(context), context)
+        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)) and not is_table(item):
+            yield from item
+        else:
+            yield item
+
+
+def refuse_text(entities: Any) -> None:
+    """Refuse a str, which is an iterable, but not of entities."""
+    if isinstance(entities, (str, bytes)):
+        raise InputError(
+            "entities must not be text. For another task's result, pass task.output (a template such as "
+            "'{{ ti.xcom_pull(…) }}' is not rendered here); for a file, use files=."
+        )
+
+
+def refuse_unordered(entities: Any, task_id: str, upstream: Collection[str]) -> None:
+    """Refuse the output of a task that does not run before this one: Airflow does not see it in ``.partial()``."""
+    for reference in references(entities):
+        for task, _ in reference.iter_references():
+            if task.task_id not in upstream:
+                raise InputError(
+                    f"entities is an output of task {task.task_id!r}, which may not have run yet: Airflow does not see "
+                    f"it in .partial(). Pass it in .expand(), or write {task.task_id} >> {task_id}."
+                )
