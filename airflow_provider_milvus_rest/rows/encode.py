@@ -109,7 +109,7 @@ class RowEncoder:
 
     def decode(self, text: bytes) -> dict[str, Any]:
         """A row as it was given, if ``shape.renames_only``, but for what ``field_map`` left out."""
-        return self.shape.names(orjson.loads(text))
+        return {self.shape.source(field): value for field, value in orjson.loads(text).items()}
 
     def _explained(self, reason: str, entity: Mapping[Any, Any], row: Mapping[Any, Any], name: Any) -> str:
         """Why a field is refused, and what may help if it is missing, or if the row is not one row."""
