@@ -66,7 +66,8 @@ class Shape:
         self._map: dict[str, Any] = {
             name: _MEMBERS if field == SPREAD else field for name, field in (field_map or {}).items() if name != SPREAD
         }
-        self._sources = {field: name for name, field in self._map.items() if field not in (None, _MEMBERS)}
+        self.sources = {field: name for name, field in self._map.items() if field not in (None, _MEMBERS)}
+        """The names that the source has for fields, where they are other names."""
         # The longest first: what a path takes is not in the object any more that a shorter one takes.
         paths = sorted((name for name in self._map if "." in name), key=lambda name: -name.count("."))
         self._paths = [(name, tuple(name.split(".")), self._keeps(name)) for name in paths]
@@ -75,14 +76,9 @@ class Shape:
             for field, how in (convert or {}).items()
         }
         self._called = {field for field, how in (convert or {}).items() if not isinstance(how, str)}
-        self.targets = list(self._sources)
         self.renames_only = not (paths or _MEMBERS in self._map.values() or key_from or convert)
-        """Whether :meth:`source` names what is in a row, but for what is left out."""
+        """Whether ``sources`` name what is in a row, but for what is left out."""
         self.is_trivial = self.renames_only and not field_map
-
-    def source(self, field: str) -> str:
-        """The name that the source has for a field."""
-        return self._sources.get(field, field)
 
     def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
         """What the source has, as far as the names tell: fields by their keys or paths, and None for what is no field.
@@ -94,8 +90,8 @@ class Shape:
             if field.name in self._called:
                 continue
             spread = [f"{name}.{field.name}" for name, its in self._map.items() if its is _MEMBERS]
-            named = field.name in self._sources or (self._rest and field.name not in self._map)
-            columns |= dict.fromkeys([self.source(field.name)] * named + spread, field)
+            named = field.name in self.sources or (self._rest and field.name not in self._map)
+            columns |= dict.fromkeys([self.sources.get(field.name, field.name)] * named + spread, field)
         if not self.renames_only:
             columns |= {
                 name.partition(".")[0]: None for name in self._map if columns.get(name.partition(".")[0]) is None
@@ -160,7 +156,7 @@ class Shape:
             members = {member: (f"{name}.{name_of(member)}", inner) for member, inner in (value or {}).items()}
         for member, (source, inner) in members.items():
             if member in fields:
-                also = self._sources.get(member, source)
+                also = self.sources.get(member, source)
                 raise RowError(f"is given twice: also as {also!r}, by field_map", field=name_of(member))
             fields[member] = inner
 
