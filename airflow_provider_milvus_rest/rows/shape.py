@@ -93,9 +93,7 @@ class Shape:
             named = field.name in self.sources or (self._rest and field.name not in self._map)
             columns |= dict.fromkeys([self.sources.get(field.name, field.name)] * named + spread, field)
         if not self.renames_only:
-            columns |= {
-                name.partition(".")[0]: None for name in self._map if columns.get(name.partition(".")[0]) is None
-            }
+            columns = dict.fromkeys(name.partition(".")[0] for name in self._map) | columns
         if rows_path:
             ways = (rows_path, f"{rows_path}.{EACH}")
             columns = {f"{way}.{name}": field for way in ways for name, field in columns.items()}
@@ -113,36 +111,30 @@ class Shape:
 
         :raises RowError: two values are meant for one field, or one cannot be converted, or makes no key.
         """
-        field: Any = None
+        fields: dict[Any, Any] = {}
+        left: Any = row
+        for name, path, keeps in self._paths:  # moved to a key that is spelled like the path
+            if name not in left and (value := _follow(left, path)) is not _MISSING:
+                left = _without(left, path) if keeps else dict(left)
+                left[name] = value
+        for name, value in left.items():
+            field = self._map.get(name, name if self._rest else None)
+            if field in fields or field is _MEMBERS:
+                self._put(fields, name, value, field, position)
+            elif field is not None:
+                fields[field] = value
         try:
-            fields = self._mapped(row)
             for field, convert in self._convert.items():
                 if fields.get(field) is not None:
                     fields[field] = convert(fields[field])
             if self._key_from:
                 field = self._key
                 self._make_key(row, fields)
-        except RowError as error:
-            raise RowError(error.reason, position=position, field=error.field) from None
         except ValueError as error:
             raise RowError(str(error), position=position, field=field) from None
         return fields
 
-    def _mapped(self, row: Any) -> dict[Any, Any]:
-        for name, path, keeps in self._paths:  # moved to a key that is spelled like the path
-            if name not in row and (value := _follow(row, path)) is not _MISSING:
-                row = _without(row, path) if keeps else dict(row)
-                row[name] = value
-        fields: dict[Any, Any] = {}
-        for name, value in row.items():
-            field = self._map.get(name, name if self._rest else None)
-            if field in fields or field is _MEMBERS:
-                self._put(fields, name, value, field)
-            elif field is not None:
-                fields[field] = value
-        return fields
-
-    def _put(self, fields: dict[Any, Any], name: Any, value: Any, field: Any) -> None:
+    def _put(self, fields: dict[Any, Any], name: Any, value: Any, field: Any, position: str | None) -> None:
         """Put a value, or an object's members, where ``field_map`` says.
 
         :raises RowError: another one is there, or it has no members that could take its place.
@@ -150,14 +142,13 @@ class Shape:
         members = {field: (name, value)}
         if field is _MEMBERS:
             if not isinstance(value, Mapping) and value is not None:
-                raise RowError(
-                    f"must be an object, whose members can take its place, not {type(value).__name__}", field=name
-                )
+                reason = f"must be an object, whose members can take its place, not {type(value).__name__}"
+                raise RowError(reason, position=position, field=name)
             members = {member: (f"{name}.{name_of(member)}", inner) for member, inner in (value or {}).items()}
         for member, (source, inner) in members.items():
             if member in fields:
-                also = self.sources.get(member, source)
-                raise RowError(f"is given twice: also as {also!r}, by field_map", field=name_of(member))
+                reason = f"is given twice: also as {self.sources.get(member, source)!r}, by field_map"
+                raise RowError(reason, position=position, field=name_of(member))
             fields[member] = inner
 
     def _make_key(self, row: Mapping[Any, Any], fields: dict[Any, Any]) -> None:
