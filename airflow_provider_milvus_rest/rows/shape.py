@@ -139,7 +139,7 @@ class Shape:
 
         :raises RowError: another one is there, or it has no members that could take its place.
         """
-        members = {field: (name, value)}
+        members = {} if field is None else {field: (name, value)}
         if field is _MEMBERS:
             if not isinstance(value, Mapping) and value is not None:
                 reason = f"must be an object, whose members can take its place, not {type(value).__name__}"
