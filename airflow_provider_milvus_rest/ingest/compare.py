@@ -2,7 +2,7 @@
 
 import pickle
 import tempfile
-from typing import Any
+from contextlib import nullcontext, suppress
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
 from airflow_provider_milvus_rest.ingest.batches import Pending
@@ -31,8 +31,7 @@ class Compare(Ingest):
         self._file = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115
         self._final = False
 
-    def _send(self, rows: list[Pending]) -> Any:
-        return self._differences(rows)
+    _send = Ingest._differences
 
     def _acknowledge(self, rows: list[Pending], found: list[RowError | None]) -> None:
         report = self.report
@@ -73,9 +72,6 @@ class Compare(Ingest):
     def _close(self, failed: bool) -> None:
         self.report.unconfirmed_count += len(self._held)
         self._file.close()
-        try:
+        with suppress(InputError) if failed else nullcontext():
             self._found.close()
-        except InputError:
-            if not failed:
-                raise
         self.report.differences_path = self._found.path

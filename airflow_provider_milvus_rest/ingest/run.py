@@ -21,7 +21,7 @@ from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
-from airflow_provider_milvus_rest.rows.compare import Comparison
+from airflow_provider_milvus_rest.rows.compare import first_difference
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
@@ -54,7 +54,6 @@ class Ingest:
         self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
         self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
         self._ids: list[tuple[int, Key]] = []
-        self._comparison = Comparison(self.schema)
         self._sample: dict[Key, Pending] = {}  # some of the stored rows, the last one of each key
 
     def run(self, source: Entities | FileRows) -> None:
@@ -238,7 +237,7 @@ class Ingest:
         for row in rows:
             difference: RowError | None = RowError("is not stored")
             if row.key in stored:
-                difference = self._comparison.difference(row.text, stored[row.key])
+                difference = first_difference(self.schema, row.text, stored[row.key])
             if difference:
                 difference = RowError(difference.reason, position=row.position, field=difference.field, key=row.key)
             found.append(difference)

@@ -51,7 +51,7 @@ class RowEncoder:
         self.left_out = {name for name, (_, _, field) in self._fields.items() if field.nullable}
         self.shape = Shape(schema, field_map, key_from, convert)
         self.columns = self.shape.columns()
-        for parameter, names in {"field_map": self.shape.targets, "convert": convert or ()}.items():
+        for parameter, names in {"field_map": self.shape.sources, "convert": convert or ()}.items():
             unknown = [name for name in names if name not in self._fields and name not in self._outputs]
             if unknown and not schema.dynamic:
                 raise InputError(f"{parameter}: {unknown[0]!r} {self._not_a_field}")
@@ -69,11 +69,9 @@ class RowEncoder:
         :raises RowError: naming the first field that cannot be stored exactly as it is, and why.
         """
         if not isinstance(entity, Mapping):
-            reason = f"a row must be an object (dict) of field names and values, not {type(entity).__name__}"
-            raise RowError(
-                reason + (f": {_PAIR}" if isinstance(entity, (*_LISTS, float, int, np.number)) else ""),
-                position=position,
-            )
+            hint = f": {_PAIR}" if isinstance(entity, (*_LISTS, float, int, np.number)) else ""
+            reason = f"a row must be an object (dict) of field names and values, not {type(entity).__name__}{hint}"
+            raise RowError(reason, position=position)
         row = entity if self.shape.is_trivial and type(entity) is dict else self.shape(entity, position)
         parts: list[bytes] = []
         name: Any = None
@@ -95,8 +93,8 @@ class RowEncoder:
                 size = 1 + len(text) + sum(text.count(char) * more for char, more in _GO_ESCAPES.items())
                 if size > fields.MAX_JSON_BYTES:
                     name = max(extras, key=lambda name: len(extras[name]))
-                    most, limit = fields.MAX_JSON_BYTES, fields.JSON_LIMIT
-                    raise ValueError(f"brings the dynamic fields to {size} bytes; together they may have {most}{limit}")
+                    limit = fields.JSON_LIMIT
+                    raise ValueError(f"brings the dynamic fields to {size} bytes; together they may have {limit}")
                 parts.append(text)
         except ValueError as error:
             at_fault, reason = name_of(name), self._explained(str(error), entity, row, name)
@@ -109,7 +107,7 @@ class RowEncoder:
 
     def decode(self, text: bytes) -> dict[str, Any]:
         """A row as it was given, if ``shape.renames_only``, but for what ``field_map`` left out."""
-        return self.shape.names(orjson.loads(text))
+        return {self.shape.sources.get(field, field): value for field, value in orjson.loads(text).items()}
 
     def _explained(self, reason: str, entity: Mapping[Any, Any], row: Mapping[Any, Any], name: Any) -> str:
         """Why a field is refused, and what may help if it is missing, or if the row is not one row."""
@@ -121,7 +119,7 @@ class RowEncoder:
             return f"{reason}; the row has lists of the same length ({has}): one dict is one row, not columns"
         if name in row:
             return f"is a list of vectors ({len(row[name])}), but a row has one: {_PAIR}" if name in nested else reason
-        source = self.shape.source(name)
+        source = self.shape.sources.get(name, name)
         sought = f": the row has no {source!r}" if source != name else ""
         how = "field_map gives fields other names"
         if rows := [key for key, value in lists.items() if all(isinstance(item, Mapping) for item in value)]:

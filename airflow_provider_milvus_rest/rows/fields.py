@@ -22,9 +22,8 @@ from airflow_provider_milvus_rest.text import shown
 
 Check = Callable[[Any], bytes]  # JSON text of a value, or ValueError with the reason why it cannot be stored exactly
 MAX_JSON_BYTES = 65_536  # common.JSONMaxLength, of one JSON field and of all dynamic fields of a row together
-JSON_LIMIT = (
-    " (Milvus's default, which this package also applies where the server allows more): shorten it, or split it"
-)
+_WHY = "Milvus's default, which this package also applies where the server allows more"
+JSON_LIMIT = f"{MAX_JSON_BYTES} ({_WHY}): shorten it, or split it"
 _MAX_DEPTH = 100
 _SAFE = 2**53
 _GO_INTEGERS = 1e21  # below it, Go writes a whole float64 without an exponent
@@ -184,7 +183,7 @@ def json_field(value: Any) -> bytes:
         raise wrong_type("a dict or a list (JSON)", value)
     text = _json_text(value, 2**63)
     if len(text) > MAX_JSON_BYTES:
-        raise ValueError(f"is {len(text)} bytes long as JSON; the limit is {MAX_JSON_BYTES}{JSON_LIMIT}")
+        raise ValueError(f"is {len(text)} bytes long as JSON; the limit is {JSON_LIMIT}")
     return text
 
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
+from airflow_provider_milvus_rest.rows.fields import plain
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.rows.source import EACH, Row
 from airflow_provider_milvus_rest.text import excerpt, name_of, shown
@@ -25,7 +25,7 @@ KEY_CHARS = 32
 SPREAD = "*"
 """In ``field_map``, as a field: an object's members take its place. As a name: all that are not named."""
 _MISSING: Any = object()
-_Path = tuple[str, ...]
+_MEMBERS: Any = object()
 
 
 def key_of(*values: int | str) -> str:
@@ -45,15 +45,9 @@ def key_of(*values: int | str) -> str:
         raise ValueError(f"{shown(values)} cannot make a key: {error}") from None
 
 
-def find(row: Any, name: str) -> Any:
-    """The value at a key or path of a row.
-
-    :raises KeyError: there is none.
-    """
-    found = row[name] if isinstance(row, Mapping) and name in row else _follow(row, tuple(name.split(".")))
-    if found is _MISSING:
-        raise KeyError(name)
-    return found
+def _find(row: Any, name: str) -> Any:
+    """The value at a key or path of a row, or ``_MISSING``."""
+    return row[name] if isinstance(row, Mapping) and name in row else _follow(row, name.split("."))
 
 
 class Shape:
@@ -69,8 +63,11 @@ class Shape:
         self._fields, self._key = schema.fields_, schema.primary_key.name
         self._key_from = tuple(key_from or ())
         self._rest = SPREAD not in (field_map or {})
-        self._map = {name: field for name, field in (field_map or {}).items() if name != SPREAD}
-        self._sources = {field: name for name, field in self._map.items() if field not in (None, SPREAD)}
+        self._map: dict[str, Any] = {
+            name: _MEMBERS if field == SPREAD else field for name, field in (field_map or {}).items() if name != SPREAD
+        }
+        self.sources = {field: name for name, field in self._map.items() if field not in (None, _MEMBERS)}
+        """The names that the source has for fields, where they are other names."""
         # The longest first: what a path takes is not in the object any more that a shorter one takes.
         paths = sorted((name for name in self._map if "." in name), key=lambda name: -name.count("."))
         self._paths = [(name, tuple(name.split(".")), self._keeps(name)) for name in paths]
@@ -79,18 +76,9 @@ class Shape:
             for field, how in (convert or {}).items()
         }
         self._called = {field for field, how in (convert or {}).items() if not isinstance(how, str)}
-        self.targets = list(self._sources)
-        self.renames_only = not (paths or SPREAD in self._map.values() or key_from or convert)
-        """Whether :meth:`names` gives a row back, but for what is left out."""
+        self.renames_only = not (paths or _MEMBERS in self._map.values() or key_from or convert)
+        """Whether ``sources`` name what is in a row, but for what is left out."""
         self.is_trivial = self.renames_only and not field_map
-
-    def source(self, field: str) -> str:
-        """The name that the source has for a field."""
-        return self._sources.get(field, field)
-
-    def names(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields by the names that the source has for them."""
-        return {self._sources.get(field, field): value for field, value in fields.items()}
 
     def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
         """What the source has, as far as the names tell: fields by their keys or paths, and None for what is no field.
@@ -101,16 +89,15 @@ class Shape:
         for field in self._fields:
             if field.name in self._called:
                 continue
-            spread = [f"{name}.{field.name}" for name, its in self._map.items() if its == SPREAD]
-            named = field.name in self._sources or (self._rest and field.name not in self._map)
-            columns |= dict.fromkeys([self.source(field.name)] * named + spread, field)
+            spread = [f"{name}.{field.name}" for name, its in self._map.items() if its is _MEMBERS]
+            named = field.name in self.sources or (self._rest and field.name not in self._map)
+            columns |= dict.fromkeys([self.sources.get(field.name, field.name)] * named + spread, field)
         if not self.renames_only:
-            columns |= {
-                name.partition(".")[0]: None for name in self._map if columns.get(name.partition(".")[0]) is None
-            }
+            columns = dict.fromkeys(name.partition(".")[0] for name in self._map) | columns
         if rows_path:
-            each = [f"{rows_path}{way}.{name}" for way in ("", f".{EACH}") for name in columns]
-            columns = dict(zip(each, [*columns.values()] * 2, strict=True)) | {rows_path.partition(".")[0]: None}
+            ways = (rows_path, f"{rows_path}.{EACH}")
+            columns = {f"{way}.{name}": field for way in ways for name, field in columns.items()}
+            columns[rows_path.partition(".")[0]] = None
         return columns
 
     def _keeps(self, name: str) -> bool:
@@ -124,75 +111,57 @@ class Shape:
 
         :raises RowError: two values are meant for one field, or one cannot be converted, or makes no key.
         """
-        field: Any = None
+        fields: dict[Any, Any] = {}
+        left: Any = row
+        for name, path, keeps in self._paths:  # moved to a key that is spelled like the path
+            if name not in left and (value := _follow(left, path)) is not _MISSING:
+                left = _without(left, path) if keeps else dict(left)
+                left[name] = value
+        for name, value in left.items():
+            field = self._map.get(name, name if self._rest else None)
+            if field in fields or field is _MEMBERS:
+                self._put(fields, name, value, field, position)
+            elif field is not None:
+                fields[field] = value
         try:
-            fields = self._mapped(row)
             for field, convert in self._convert.items():
                 if fields.get(field) is not None:
                     fields[field] = convert(fields[field])
             if self._key_from:
                 field = self._key
                 self._make_key(row, fields)
-        except RowError as error:
-            raise RowError(error.reason, position=position, field=error.field) from None
         except ValueError as error:
             raise RowError(str(error), position=position, field=field) from None
         return fields
 
-    def _mapped(self, row: Mapping[Any, Any]) -> dict[Any, Any]:
-        fields: dict[Any, Any] = {}
-        for name, path, keeps in self._paths:
-            if name not in row and (value := _follow(row, path)) is not _MISSING:
-                field = self._map[name]
-                if field in fields or field == SPREAD or field is None:
-                    self._put(fields, name, value, field)
-                else:
-                    fields[field] = value
-                if keeps:
-                    row = _without(row, path)
-        for name, value in row.items():
-            field = self._map.get(name, name if self._rest else None)
-            if field in fields or field == SPREAD:
-                self._put(fields, name, value, field)
-            elif field is not None:
-                fields[field] = value
-        return fields
-
-    def _put(self, fields: dict[Any, Any], name: Any, value: Any, field: Any) -> None:
-        """Put a value where ``field_map`` says.
+    def _put(self, fields: dict[Any, Any], name: Any, value: Any, field: Any, position: str | None) -> None:
+        """Put a value, or an object's members, where ``field_map`` says.
 
         :raises RowError: another one is there, or it has no members that could take its place.
         """
-        if field == SPREAD and name in self._map:
+        members = {} if field is None else {field: (name, value)}
+        if field is _MEMBERS:
             if not isinstance(value, Mapping) and value is not None:
-                raise RowError(
-                    f"must be an object, whose members can take its place, not {type(value).__name__}", field=name
-                )
+                reason = f"must be an object, whose members can take its place, not {type(value).__name__}"
+                raise RowError(reason, position=position, field=name)
             members = {member: (f"{name}.{name_of(member)}", inner) for member, inner in (value or {}).items()}
-        else:
-            members = {} if field is None else {field: (name, value)}
         for member, (source, inner) in members.items():
             if member in fields:
-                others = [other for other, its in self._map.items() if its == member and other != name]
-                raise RowError(
-                    f"is given twice: also as {(others or [source])[0]!r}, by field_map", field=name_of(member)
-                )
+                reason = f"is given twice: also as {self.sources.get(member, source)!r}, by field_map"
+                raise RowError(reason, position=position, field=name_of(member))
             fields[member] = inner
 
     def _make_key(self, row: Mapping[Any, Any], fields: dict[Any, Any]) -> None:
-        values, no = [], "cannot be made by key_from:"
-        for name in self._key_from:
-            try:
-                value = find(row, name)
-            except KeyError:
-                raise ValueError(f"{no} the row has no {name!r}") from None
-            values.append(value.item() if isinstance(value, np.integer) else value)
-            if value is None:
-                raise ValueError(f"{no} {name!r} is null")
+        values = []
         try:
+            for name in self._key_from:
+                value = _find(row, name)
+                if value is None or value is _MISSING:
+                    raise ValueError(f"{name!r} is null" if value is None else f"the row has no {name!r}")
+                values.append(plain(value))
             key = key_of(*values)
         except ValueError as error:
-            raise ValueError(f"{no} {error}") from None
+            raise ValueError(f"cannot be made by key_from: {error}") from None
         if fields.get(self._key) is None:  # LangChain's documents have a null
             fields[self._key] = key
         elif fields[self._key] != key:
@@ -205,25 +174,22 @@ def unfold(rows: Iterable[Row], path: str | None) -> Iterator[Row]:
         if path is None or row.error or (row.was and re.search(rf"\.{re.escape(path)}(\[\d+\])?$", row.was)):
             yield row
             continue
-        position = f"{row.position}.{path}"
-        try:
-            found = find(row.entity, path)
-        except KeyError:
-            has = ", ".join(map(name_of, row.entity)) if isinstance(row.entity, Mapping) else type(row.entity).__name__
-            reason = f"has no {path!r}, where the rows should be (rows_path); it has {excerpt(has) or 'nothing'}"
+        found, position = _find(row.entity, path), f"{row.position}.{path}"
+        if isinstance(found, Mapping):
+            yield Row(position, found)
+        elif isinstance(found, (list, tuple)):
+            for index, entity in enumerate(found):
+                yield Row(f"{position}[{index}]", entity)
         else:
-            if isinstance(found, Mapping):
-                yield Row(position, found)
-                continue
-            if isinstance(found, (list, tuple)):
-                for index, entity in enumerate(found):
-                    yield Row(f"{position}[{index}]", entity)
-                continue
             reason = f"has {type(found).__name__} at {path!r} (rows_path), not a list of rows or one row"
-        yield Row(row.position, row.entity, RowError(reason, position=row.position))
+            if found is _MISSING:
+                document = row.entity
+                has = ", ".join(map(name_of, document)) if isinstance(document, Mapping) else type(document).__name__
+                reason = f"has no {path!r}, where the rows should be (rows_path); it has {excerpt(has) or 'nothing'}"
+            yield Row(row.position, row.entity, RowError(reason, position=row.position))
 
 
-def _follow(value: Any, path: _Path) -> Any:
+def _follow(value: Any, path: Sequence[str]) -> Any:
     for name in path:
         if type(value) is dict or isinstance(value, Mapping):  # the latter takes much longer
             value = value.get(name, _MISSING)
@@ -234,19 +200,16 @@ def _follow(value: Any, path: _Path) -> Any:
     return value
 
 
-def _without(value: Any, path: _Path) -> Any:
+def _without(value: Any, path: Sequence[str]) -> Any:
     """A copy, as far as it changes, without the member that a path ends in. An element of a list stays."""
     name, *rest = path
-    if type(value) is dict or isinstance(value, Mapping):
-        copy: Any = dict(value)
-        if rest:
-            copy[name] = _without(value[name], tuple(rest))
-        else:
-            del copy[name]
-    else:
-        copy = list(value)
-        if rest:
-            copy[int(name)] = _without(value[int(name)], tuple(rest))
+    is_object = type(value) is dict or isinstance(value, Mapping)
+    copy: Any = dict(value) if is_object else list(value)
+    if rest:
+        step = name if is_object else int(name)
+        copy[step] = _without(copy[step], rest)
+    elif is_object:
+        del copy[name]
     return copy
 
 

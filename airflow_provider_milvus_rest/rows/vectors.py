@@ -20,10 +20,7 @@ _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 # From numbers to the bits of 16-bit floats, and back; a bfloat16 is the first half of a float32.
 _HALVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "Float16Vector": (lambda a: a.astype("<f2").view("<u2"), lambda a: a.view("<f2").astype("<f4")),
-    "BFloat16Vector": (
-        lambda a: (a.astype("<f4").view("<u4") >> 16).astype("<u2"),
-        lambda a: (a.astype("<u4") << 16).view("<f4"),
-    ),
+    "BFloat16Vector": (lambda a: a.astype("<f4").view("<u2")[1::2], lambda a: (a.astype("<u4") << 16).view("<f4")),
 }
 
 
