@@ -222,17 +222,15 @@ class MilvusRestHook(MilvusRestConnectionHook):
             run = walk(client, schema, options, report, retry, Progress(report, source.share, log), checkpoint)
             try:
                 run.run(source)
-                report.check()
-            except BaseException:  # which matters more than a sum that does not hold
-                try:
-                    report.check()
-                except AssertionError as fault:
-                    self.log.error("%s", fault)
-                raise
             finally:
                 log(report.summary())
                 for warning in report.warnings():
                     self.log.warning("Collection %s: %s", schema.name, warning)
+                try:
+                    report.check()
+                except AssertionError as fault:  # what the run failed with matters more
+                    self.log.error("%s", fault)
+            report.check()
         finally:
             self._retries.discard(retry)
         if checkpoint:

@@ -27,7 +27,6 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
 from airflow_provider_milvus_rest.rows.source import OCTETS, Row, Source, columns_of
 
-_READ_AT_ONCE = 1000  # rows; Milvus gives back 16,384 at most
 _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
 
@@ -228,11 +227,7 @@ class Ingest:
 
     def _differences(self, rows: list[Pending]) -> list[RowError | None]:
         """Read rows back: for each, how what is stored is not what it is."""
-        keys = [row.key for row in rows]
-        stored: dict[Key, dict[str, Any]] = {}
-        for start in range(0, len(keys), _READ_AT_ONCE):
-            part = keys[start : start + _READ_AT_ONCE]
-            stored |= self.client.read_rows(self.schema, part, self.options.partition_name)
+        stored = self.client.read_rows(self.schema, [row.key for row in rows], self.options.partition_name)
         found: list[RowError | None] = []
         for row in rows:
             difference: RowError | None = RowError("is not stored")
