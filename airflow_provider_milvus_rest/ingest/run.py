@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
-from airflow_provider_milvus_rest.ingest.checkpoint import LOOK_UP_SECONDS, STALE_SECONDS, Checkpoint
+from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS, Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sent
 from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
@@ -101,7 +101,8 @@ class Ingest:
 
     def _skip(self, rows: Iterator[Row]) -> None:
         """Pass over what an earlier try has done."""
-        if not (self.checkpoint and (progressed := self.checkpoint.resume(self._look_up, self.retry.sleep))):
+        find = partial(self.client.stored_keys, self.schema, partition_name=self.options.partition_name)
+        if not (self.checkpoint and (progressed := self.checkpoint.resume(find, self.retry))):
             return
         count, duplicates = progressed.read_count, progressed.duplicate_count
         for number in range(count):
@@ -111,10 +112,6 @@ class Ingest:
         self.report.read_count, self.report.duplicate_count = count, duplicates
         self.report.upsert_count = self.report.resumed_count = count - duplicates
         self._deliveries.accepted = True
-
-    def _look_up(self, keys: list[Key]) -> set[Key]:
-        ask = partial(self.client.stored_keys, self.schema, keys, self.options.partition_name)
-        return self.retry.in_thread(ask, LOOK_UP_SECONDS)
 
     def _check(self, row: Row) -> Pending | None:
         """The row, ready to be sent; None if it is rejected."""
@@ -246,7 +243,7 @@ class Ingest:
         """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
         deadline = time.monotonic() + patience
         while self._lanes.sending and time.monotonic() < deadline:
-            if self.retry.interrupted and deadline == math.inf:
+            if self.retry.stop.now and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
             with suppress(Exception):  # the run has failed before
                 self._note(self._deliveries.next(TICK))
