@@ -101,8 +101,10 @@ class Ingest:
 
     def _skip(self, rows: Iterator[Row]) -> None:
         """Pass over what an earlier try has done."""
+        if not self.checkpoint:
+            return
         find = partial(self.client.stored_keys, self.schema, partition_name=self.options.partition_name)
-        if not (self.checkpoint and (progressed := self.checkpoint.resume(find, self.retry))):
+        if not (progressed := self.checkpoint.resume(find, self.retry)):
             return
         count, duplicates = progressed.read_count, progressed.duplicate_count
         for number in range(count):
