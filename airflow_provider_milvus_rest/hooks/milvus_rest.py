@@ -13,7 +13,7 @@ from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.compare import Compare
 from airflow_provider_milvus_rest.ingest.report import CompareReport, IngestReport, Progress, Report
-from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.ingest.retry import Retry, Stop
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
@@ -41,8 +41,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
 
     def __init__(self, milvus_rest_conn_id: str = MilvusRestConnectionHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(milvus_rest_conn_id, **kwargs)
-        self._retries: set[Retry] = set()
-        self._stopped = False
+        self._stop = Stop()
         self._schemas: dict[tuple[str, str | None], tuple[float, CollectionSchema, RowEncoder]] = {}
 
     # Airflow before 3.2 asks for these two the class that the provider info names, and not its bases.
@@ -66,7 +65,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
     def close(self) -> None:
         """Close the client's connections; the hook can be used again afterwards."""
         self._schemas.clear()
-        self._stopped = False
+        self._stop = Stop()
         super().close()
 
     @final_errors()
@@ -200,41 +199,32 @@ class MilvusRestHook(MilvusRestConnectionHook):
     ) -> None:
         """What :meth:`ingest` does, or with its report, :meth:`compare`; the limits and choices are one value."""
         source = rows if isinstance(rows, FileRows) else _entities(rows)
-        retry = Retry(options.retry_seconds, options.concurrency, self.log.warning)
-        self._retries.add(retry)
-        if self._stopped:
-            retry.interrupt()
+        retry = Retry(options.retry_seconds, options.concurrency, self.log.warning, self._stop)
+        client = self.get_conn()  # Airflow is asked for it by this thread
+        self._check_partition(options.partition_name)
+        schema = retry.in_thread(lambda: retry.call(lambda: self.describe_collection(collection_name, db_name)))
+        schema.check_partition(options.partition_name)
+        if warning := schema.unreadable():
+            if options.verify_sample or isinstance(report, CompareReport):
+                raise e.RequestRefusedError(f"{warning} Rows cannot be read back.")
+            self.log.warning("%s What is upserted cannot be searched until then.", warning)
+        if checkpoint:
+            target = client.settings.base_url, client.settings.api_version
+            checkpoint.bind(*target, schema.model_dump(mode="json"), *options.deciding())
+        log = partial(self.log.info, "Collection %s: %s", schema.name)
+        walk: Any = Compare if isinstance(report, CompareReport) else Ingest
+        run = walk(client, schema, options, report, retry, Progress(report, source.share, log), checkpoint)
         try:
-            client = self.get_conn()  # Airflow is asked for it by this thread
-            self._check_partition(options.partition_name)
-            schema = retry.in_thread(lambda: retry.call(lambda: self.describe_collection(collection_name, db_name)))
-            schema.check_partition(options.partition_name)
-            reads = bool(options.verify_sample) or isinstance(report, CompareReport)
-            if warning := schema.unreadable():
-                if reads:
-                    raise e.RequestRefusedError(f"{warning} Rows cannot be read back.")
-                self.log.warning("%s What is upserted cannot be searched until then.", warning)
-            if checkpoint:
-                target = client.settings.base_url, client.settings.api_version
-                checkpoint.bind(*target, schema.model_dump(mode="json"), *options.deciding())
-            log = partial(self.log.info, "Collection %s: %s", schema.name)
-            walk: Any = Compare if isinstance(report, CompareReport) else Ingest
-            run = walk(client, schema, options, report, retry, Progress(report, source.share, log), checkpoint)
-            try:
-                run.run(source)
-                report.check()
-            except BaseException:  # which matters more than a sum that does not hold
-                try:
-                    report.check()
-                except AssertionError as fault:
-                    self.log.error("%s", fault)
-                raise
-            finally:
-                log(report.summary())
-                for warning in report.warnings():
-                    self.log.warning("Collection %s: %s", schema.name, warning)
+            run.run(source)
         finally:
-            self._retries.discard(retry)
+            log(report.summary())
+            for warning in report.warnings():
+                self.log.warning("Collection %s: %s", schema.name, warning)
+            try:
+                report.check()
+            except AssertionError as fault:  # what the run failed with matters more
+                self.log.error("%s", fault)
+        report.check()
         if checkpoint:
             checkpoint.clear()
 
@@ -243,9 +233,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
 
         Safe in a signal handler. Until :meth:`close`, another one ends at once.
         """
-        self._stopped = True
-        for retry in self._retries.copy():
-            retry.interrupt()
+        self._stop.now = True
 
     def _described(self, collection_name: str, db_name: str | None) -> tuple[float, CollectionSchema, RowEncoder]:
         """A collection, from memory for :data:`SCHEMA_SECONDS`: describing for each row would double the requests."""

@@ -8,11 +8,13 @@ dropped for a later row of their request that is. A rejected row ends it too, so
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, StrictInt, StrictStr, ValidationError
 
 from airflow_provider_milvus_rest.exceptions import MilvusRestError, StoppedError
+from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.rows.readers import fingerprint
 from airflow_provider_milvus_rest.rows.schema import Key
 from airflow_provider_milvus_rest.text import excerpt
@@ -22,9 +24,8 @@ _SECONDS = 1.0
 _SAMPLE, _MAX_KEY_CHARS = 16, 1000  # stored keys that are kept, so that the next try can look them up
 STALE_SECONDS = 10.0
 """How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
-LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
+_LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
 """For one request, and for all: a restarted Milvus takes writes before it can read (code 101, or no answer)."""
-_LookUp = Callable[[list[Key]], set[Key]]
 
 
 class Progressed(BaseModel):
@@ -54,14 +55,14 @@ class Checkpoint:
         """Add all else that decides what is stored."""
         self._fingerprint = fingerprint(self._fingerprint, *settings)
 
-    def resume(self, look_up: _LookUp, sleep: Callable[[float], None]) -> Progressed | None:
-        """Where an earlier try of the same work ended. ``look_up`` says which of some keys the collection holds."""
+    def resume(self, find: Callable[[list[Key]], set[Key]], retry: Retry) -> Progressed | None:
+        """Where an earlier try of the same work ended. ``find`` says which of some keys the collection holds."""
         found = self._call("get", KEY)
         if found is None:
             return None
         try:
             progressed = Progressed.model_validate(found)
-            why = self._why_not(progressed, look_up, sleep)
+            why = self._why_not(progressed, find, retry)
         except ValidationError:
             why = "what the earlier try saved cannot be read"
         if why:
@@ -102,14 +103,14 @@ class Checkpoint:
         """Forget it: the run has ended well."""
         self._call("delete", KEY)
 
-    def _why_not(self, found: Progressed, look_up: _LookUp, sleep: Callable[[float], None]) -> str | None:
+    def _why_not(self, found: Progressed, find: Callable[[list[Key]], set[Key]], retry: Retry) -> str | None:
         """Why rows cannot be skipped; None if they are there."""
         if found.fingerprint != self._fingerprint:
             return "the input, the collection or the settings have changed since the earlier try, or it was cleared"
         keys, begin = found.keys, time.monotonic()
         while keys:
             try:
-                missing = len(set(keys) - look_up(keys))
+                missing = len(set(keys) - retry.in_thread(partial(find, keys), _LOOK_UP_SECONDS))
                 if not missing:
                     return None
                 why = f"{missing} of {len(keys)} rows stored by the earlier try are no longer there"
@@ -121,7 +122,7 @@ class Checkpoint:
                 seconds = _LOADING_SECONDS if error.retryable or error.code == 101 else 0
             if time.monotonic() - begin > seconds:
                 return why
-            sleep(1)
+            retry.sleep(1)
         return "none of the rows stored by the earlier try can be looked up"
 
     def _call(self, method: str, *arguments: Any) -> Any:

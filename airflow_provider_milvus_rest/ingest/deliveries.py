@@ -24,11 +24,10 @@ _MAX_HOLD_SECONDS = 60.0
 class _Delivery:
     """A batch on its way, its bytes, and how many of its rows are ``left``: neither acknowledged nor rejected."""
 
-    mark: Any
+    mark: Any  # comes back when all rows are stored; None once one was rejected
     rows: dict[Key, Pending]
     left: int
     size: int
-    rejected: bool = False
     timed_out: float | None = None
 
 
@@ -93,7 +92,7 @@ class Deliveries:
         return all(rows.keys().isdisjoint(keys) for keys in taken)
 
     def submit(self, mark: Any, rows: dict[Key, Pending]) -> None:
-        """Send a batch; there must be room. ``mark`` comes back when all of its rows are stored."""
+        """Send a batch; there must be room."""
         delivery = _Delivery(mark, rows, len(rows), sum(len(row.text) for row in rows.values()))
         self._open.append(delivery)
         (self._undecided if self.in_doubt() else self._waiting).append(Part(delivery, list(rows.values())))
@@ -175,16 +174,16 @@ class Deliveries:
     def _reject(self) -> list[tuple[Pending, DataRefusedError]]:
         refused, self._refused = self._refused, []
         for part, _ in refused:
-            part.delivery.rejected = True
+            part.delivery.mark = None
             self._settle(part.delivery, 0 if part.rows[0].earlier else 1)
         return [(part.rows[0], error) for part, error in refused]
 
     def _settle(self, delivery: _Delivery, count: int) -> Any:
-        """So many rows are done with; the batch's mark if that was all of them, and all are stored."""
+        """So many rows are done with; the batch's mark if that was all of them."""
         delivery.left -= count
         if delivery.left:
             return None
         self._open.remove(delivery)
         if delivery.timed_out is not None:
             self._held.append((delivery.timed_out + self._hold_seconds, frozenset(delivery.rows)))
-        return None if delivery.rejected else delivery.mark
+        return delivery.mark

@@ -49,8 +49,9 @@ class Report:
 
     def outputs(self) -> dict[str, Any]:
         """The counts by name, ready for XCom."""
-        outputs = {name: value for name, value in vars(self).items() if name[0] != "_" and name != "upsert_ids"}
-        return outputs | {"duration_seconds": self.duration_seconds}
+        values = vars(self) | {"duration_seconds": self.duration_seconds}
+        not_asked_for = ("upsert_ids", None)
+        return {name: value for name, value in values.items() if name[0] != "_" and (name, value) != not_asked_for}
 
     def warnings(self) -> list[str]:
         """What the log should say at the end."""
@@ -103,10 +104,6 @@ class IngestReport(Report):
     def done(self) -> int:
         """Rows that this run has stored or found valid."""
         return self.upsert_count - self.resumed_count + self.valid_count
-
-    def outputs(self) -> dict[str, Any]:
-        """The counts by name, ready for XCom."""
-        return super().outputs() | ({} if self.upsert_ids is None else {"upsert_ids": self.upsert_ids})
 
     def drop(self, stored: list[Pending]) -> None:
         """Take note of the rows that were replaced by these, which Milvus has acknowledged."""

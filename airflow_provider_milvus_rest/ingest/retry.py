@@ -48,6 +48,13 @@ class _Tries:
         return max(asked, min(left, longest * random.uniform(0.5, 1)))  # noqa: S311
 
 
+@dataclass
+class Stop:
+    """Whether runs are to end at once. It has no lock: a signal handler may set it."""
+
+    now: bool = False
+
+
 class Retry:
     """Sends again what a retry may help, and fewer requests at a time while the server is in trouble.
 
@@ -56,8 +63,10 @@ class Retry:
     ``budget`` is in seconds; ``log`` takes a line about each retry.
     """
 
-    def __init__(self, budget: float, concurrency: int, log: Callable[[str], None] = lambda _: None) -> None:
-        self._budget, self._most, self._log = budget, concurrency, log
+    def __init__(
+        self, budget: float, concurrency: int, log: Callable[[str], None] = lambda _: None, stop: Stop | None = None
+    ) -> None:
+        self._budget, self._most, self._log, self.stop = budget, concurrency, log, stop or Stop()
         self._changed = threading.Condition()
         self._allowed = float(concurrency)
         self._sending = 0
@@ -65,11 +74,6 @@ class Retry:
         self._not_before = 0.0
         self.acknowledged = False  # whether an upsert was, so that the credentials are right
         self.stopped = False  # once True, no request begins any more
-        self.interrupted = False  # whether that is because the task is to end at once
-
-    def interrupt(self) -> None:
-        """Let no request begin any more, and the run end. Takes no lock: a signal handler may call it."""
-        self.stopped = self.interrupted = True
 
     def call(self, send: Callable[[], T]) -> T:
         """What ``send`` returns, called again as long as that may help. Its error, if that is over or cannot help."""
@@ -89,8 +93,8 @@ class Retry:
             if error.retry_after:
                 with self._changed:  # all lanes keep to it
                     self._not_before = max(self._not_before, time.monotonic() + pause)
-            if not self.stopped:
-                self._log(f"{type(error).__name__}: {error} Sending again in {pause:.1f} s.")
+            self.check()
+            self._log(f"{type(error).__name__}: {error} Sending again in {pause:.1f} s.")
             self.sleep(pause)
 
     def in_thread(self, function: Callable[[], T], seconds: float = float("inf")) -> T:
@@ -113,7 +117,7 @@ class Retry:
 
     def check(self) -> None:
         """Raise StoppedError if no request may begin any more."""
-        if self.stopped:
+        if self.stopped or self.stop.now:
             raise e.StoppedError("The run was stopped before everything was sent.")
 
     def sleep(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
 from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
-from airflow_provider_milvus_rest.ingest.checkpoint import LOOK_UP_SECONDS, STALE_SECONDS, Checkpoint
+from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS, Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sent
 from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
@@ -28,7 +28,6 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
 from airflow_provider_milvus_rest.rows.source import OCTETS, Row, columns_of
 
-_READ_AT_ONCE = 1000  # rows; Milvus gives back 16,384 at most
 _STOP_SECONDS = 1.5
 """How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
 
@@ -102,7 +101,10 @@ class Ingest:
 
     def _skip(self, rows: Iterator[Row]) -> None:
         """Pass over what an earlier try has done."""
-        if not (self.checkpoint and (progressed := self.checkpoint.resume(self._look_up, self.retry.sleep))):
+        if not self.checkpoint:
+            return
+        find = partial(self.client.stored_keys, self.schema, partition_name=self.options.partition_name)
+        if not (progressed := self.checkpoint.resume(find, self.retry)):
             return
         count, duplicates = progressed.read_count, progressed.duplicate_count
         for number in range(count):
@@ -112,10 +114,6 @@ class Ingest:
         self.report.read_count, self.report.duplicate_count = count, duplicates
         self.report.upsert_count = self.report.resumed_count = count - duplicates
         self._deliveries.accepted = True
-
-    def _look_up(self, keys: list[Key]) -> set[Key]:
-        ask = partial(self.client.stored_keys, self.schema, keys, self.options.partition_name)
-        return self.retry.in_thread(ask, LOOK_UP_SECONDS)
 
     def _check(self, row: Row) -> Pending | None:
         """The row, ready to be sent; None if it is rejected."""
@@ -228,11 +226,7 @@ class Ingest:
 
     def _differences(self, rows: list[Pending]) -> list[RowError | None]:
         """Read rows back: for each, how what is stored is not what it is."""
-        keys = [row.key for row in rows]
-        stored: dict[Key, dict[str, Any]] = {}
-        for start in range(0, len(keys), _READ_AT_ONCE):
-            part = keys[start : start + _READ_AT_ONCE]
-            stored |= self.client.read_rows(self.schema, part, self.options.partition_name)
+        stored = self.client.read_rows(self.schema, [row.key for row in rows], self.options.partition_name)
         found: list[RowError | None] = []
         for row in rows:
             difference: RowError | None = RowError("is not stored")
@@ -251,7 +245,7 @@ class Ingest:
         """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
         deadline = time.monotonic() + patience
         while self._lanes.sending and time.monotonic() < deadline:
-            if self.retry.interrupted and deadline == math.inf:
+            if self.retry.stop.now and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
             with suppress(Exception):  # the run has failed before
                 self._note(self._deliveries.next(TICK))

@@ -22,7 +22,7 @@ from airflow_provider_milvus_rest.rest.transport import Transport
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.text import excerpt
 
-KEYS_PER_CALL = 20  # how many keys stored_keys asks for at once
+_READ_AT_ONCE = 1000  # rows; Milvus gives back 16,384 at most
 _UNREADABLE_KEY = -(2**63)  # Milvus reads a filter's digits without their sign: out of range, and the whole call fails
 _T = TypeVar("_T")
 
@@ -94,23 +94,22 @@ class MilvusRestClient:
         """
         if partition_name is not None:
             self.check_partition(partition_name)
-        found = set[Key]()
-        for start in range(0, len(keys), KEYS_PER_CALL):
-            asked = keys[start : start + KEYS_PER_CALL]
-            found |= self.read_rows(schema, asked, partition_name, schema.primary_key.name).keys()
-        return found
+        return set(self.read_rows(schema, keys, partition_name, schema.primary_key.name))
 
     def read_rows(
         self, schema: CollectionSchema, keys: Sequence[Key], partition_name: str | None = None, fields: str = "*"
     ) -> dict[Key, dict[str, Any]]:
-        """The rows of these primary keys that are stored, by key, in one request; as :meth:`stored_keys` else.
+        """The rows of these primary keys that are stored, by key; as :meth:`stored_keys` else.
 
         :param fields: the name of one field; default all, and the dynamic ones.
         """
-        asked = [key for key in keys if key != _UNREADABLE_KEY]
-        call = self._dialect.find(schema, asked, partition_name, fields)
-        read = partial(_rows_of, schema=schema, asked=set(asked))
-        return self._call(call, "rows of the keys asked for", read) if asked else {}
+        keys = [key for key in keys if key != _UNREADABLE_KEY]
+        found: dict[Key, dict[str, Any]] = {}
+        for start in range(0, len(keys), _READ_AT_ONCE):
+            asked = keys[start : start + _READ_AT_ONCE]
+            call = self._dialect.find(schema, asked, partition_name, fields)
+            found |= self._call(call, "rows of the keys asked for", partial(_rows_of, schema=schema, asked=set(asked)))
+        return found
 
     def _call(self, call: Call, expected: str, read: Callable[[Any], _T]) -> _T:
         """What ``read`` makes of the answer's data."""

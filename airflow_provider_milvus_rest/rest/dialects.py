@@ -62,7 +62,6 @@ class Dialect:
         ``get`` puts VarChar keys into a filter as they are, up to Milvus 2.3.6 without quotes around them, and in all
         versions to 3.0 without escaping quotes and backslashes in them.
         """
-        name = schema.primary_key.name
         body: dict[str, Any] = _names(schema.name, schema.db_name) | {"outputFields": [fields]}
         if self.has_partitions:
             body["consistencyLevel"] = "Strong"  # Milvus 3.0 reads it, earlier versions ignore it
@@ -70,10 +69,9 @@ class Dialect:
             body["partitionNames"] = [partition_name]
         if schema.key_type is int:
             return Call("POST", f"{self.rows_path}/get", body=orjson.dumps(body | {"id": keys}))
-        keys_in = f"{name} in {json.dumps(keys, ensure_ascii=False)}"
-        return Call(
-            "POST", f"{self.rows_path}/query", body=orjson.dumps(body | {"filter": keys_in, "limit": len(keys)})
-        )
+        keys_in = f"{schema.primary_key.name} in {json.dumps(keys, ensure_ascii=False)}"
+        query = body | {"filter": keys_in, "limit": len(keys)}
+        return Call("POST", f"{self.rows_path}/query", body=orjson.dumps(query))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         """The schema in the ``data`` of a describe answer. Raises Python's own errors where it cannot be read."""

@@ -606,13 +606,13 @@ def test_keys_are_asked_for_some_at_a_time(server: ScriptedServer, client: Milvu
         return Reply({"code": 200, "data": [{"key": str(key)} for key in request.json["id"] if key % 2]})
 
     server.script("/v1/vector/get", get)
-    assert client.stored_keys(INTS, range(50)) == {key for key in range(50) if key % 2}
-    assert [len(request.json["id"]) for request in server.requests] == [20, 20, 10]
+    assert client.stored_keys(INTS, range(2010)) == {key for key in range(2010) if key % 2}
+    assert [len(request.json["id"]) for request in server.requests] == [1000, 1000, 10]
     assert server.requests[2].json == {
         "collectionName": "docs",
         "dbName": "db",
         "outputFields": ["key"],
-        "id": [*range(40, 50)],
+        "id": [*range(2000, 2010)],
     }
 
 

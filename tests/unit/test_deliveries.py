@@ -266,7 +266,7 @@ def test_rows_that_cannot_be_looked_up_are_not_skipped(monkeypatch: pytest.Monke
     monkeypatch.setattr("airflow_provider_milvus_rest.ingest.checkpoint._LOADING_SECONDS", 0)
 
     class NotLoaded(Store):
-        def stored_keys(self, *_: Any) -> set[int]:
+        def stored_keys(self, *_: Any, **__: Any) -> set[int]:
             raise e.RequestRefusedError("collection not loaded", code=101)
 
     store, state, lines = NotLoaded(), State(), list[str]()
@@ -281,13 +281,12 @@ def test_rows_that_cannot_be_looked_up_are_not_skipped(monkeypatch: pytest.Monke
 
 def test_a_look_up_that_is_not_answered_does_not_hold_up_the_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Milvus 2.3.5 may take writes long before it answers queries, after it was killed several times."""
-    for name in ("LOOK_UP_SECONDS", "_LOADING_SECONDS"):
+    for name in ("_LOOK_UP_SECONDS", "_LOADING_SECONDS"):
         monkeypatch.setattr(f"airflow_provider_milvus_rest.ingest.checkpoint.{name}", 0.3)
-    monkeypatch.setattr("airflow_provider_milvus_rest.ingest.run.LOOK_UP_SECONDS", 0.3)
     release = threading.Event()
 
     class Silent(Store):
-        def stored_keys(self, *_: Any) -> set[int]:
+        def stored_keys(self, *_: Any, **__: Any) -> set[int]:
             release.wait(10)
             return set()
 
@@ -308,9 +307,9 @@ def test_a_row_that_is_seen_late_is_still_there() -> None:
     class Stale(Store):
         asked = 0
 
-        def stored_keys(self, schema: Any, keys: list[int], partition: str | None) -> set[int]:
+        def stored_keys(self, schema: Any, keys: list[int], partition_name: str | None) -> set[int]:
             self.asked += 1
-            return super().stored_keys(schema, keys, partition) if self.asked > 2 else set()
+            return super().stored_keys(schema, keys, partition_name) if self.asked > 2 else set()
 
     store, state = Stale(), State()
     with pytest.raises(e.RowsRejectedError):
@@ -540,11 +539,13 @@ def test_what_a_try_finds_and_how_long_it_looks(
     def sleep(seconds: float) -> None:
         clock.now += seconds
 
+    retry: Any = SimpleNamespace(in_thread=lambda ask, _: ask(), sleep=sleep)
+
     if isinstance(answer, e.StoppedError):
         with pytest.raises(e.StoppedError):
-            again.resume(look_up, sleep)
+            again.resume(look_up, retry)
     else:
-        assert bool(again.resume(look_up, sleep)) == (says is not None and says.startswith("Resuming"))
+        assert bool(again.resume(look_up, retry)) == (says is not None and says.startswith("Resuming"))
     assert lines == ([says] if says else [])
     assert seconds <= clock.now - 1000 <= seconds + 2
 
@@ -552,7 +553,7 @@ def test_what_a_try_finds_and_how_long_it_looks(
 def test_a_third_try_looks_up_what_the_first_has_stored_as_well() -> None:
     state = progress_of(1, 2)
     second = checkpoint(state)
-    assert second.resume(set, lambda _: None)
+    assert second.resume(set, Retry(0, 1))
     second.save()
     second.stored(second.mark(20, 0, [3, 4]))
     second.save()
@@ -586,7 +587,7 @@ def test_an_interrupt_ends_the_reading(resumed: bool) -> None:
         for key, n in rows:
             taken.append(key)
             if key == 5:
-                retry.interrupt()
+                retry.stop.now = True
             yield key, n
 
     report = IngestReport()
@@ -625,7 +626,7 @@ def test_a_failed_run_waits_for_what_is_on_its_way_unless_it_is_to_end_at_once(
                 release.wait(seconds)
                 return super().upsert(request, keys)
             if interrupted:
-                retry.interrupt()
+                retry.stop.now = True
             raise e.NotFoundError("gone")
 
         def abort(self) -> None:

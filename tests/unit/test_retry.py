@@ -319,7 +319,7 @@ def test_stop_ends_the_waiting() -> None:
     for thread in threads:
         thread.start()
     time.sleep(0.3)
-    retry.interrupt()
+    retry.stop.now = True
     for thread in threads:
         thread.join(2)
     assert [type(error) for error in raised] == [e.StoppedError] * 3

@@ -183,6 +183,7 @@ def test_stopped_with_two_runs_at_a_time(
         thread.start()
     time.sleep(0.5)
     hook.stop()
+    hook.close()  # which lets a later run begin, and not these go on
     for thread in threads:
         thread.join(3)
     assert stopped == [True, True]
