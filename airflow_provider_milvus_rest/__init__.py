@@ -19,7 +19,7 @@ def get_provider_info() -> dict[str, Any]:
         "schemes": ["milvus"],
         "handler": f"{asset}.sanitize_uri",
         "factory": f"{asset}.create_asset",
-        "to_openlineage_converter": f"{asset}.convert_asset_to_openlineage",
+        "to_openlineage_converter": f"{__name__}.assets.openlineage.convert_asset_to_openlineage",
     }
     return {
         "package-name": "airflow-provider-milvus-rest",

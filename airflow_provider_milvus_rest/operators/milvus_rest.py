@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import XComArg
 
-from airflow_provider_milvus_rest.assets.milvus_rest import lineage, split_outlets
+from airflow_provider_milvus_rest.assets.milvus_rest import split_outlets
+from airflow_provider_milvus_rest.assets.openlineage import lineage
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint

@@ -76,11 +76,6 @@ def _same(given: Any, found: Any) -> bool:
     return np.array_equal(given, found) if isinstance(given, np.ndarray) else bool(given == found)
 
 
-def _single(value: Any) -> Any:
-    with np.errstate(over="ignore"):
-        return np.asarray(value, np.float32)
-
-
 def _json(value: Any) -> Any:
     if isinstance(value, str):  # its text, which v1 of Milvus 2.3 and 2.4 gives back in base64
         return orjson.loads(value if value[:1] in ("{", "[") else base64.b64decode(value))
@@ -90,7 +85,7 @@ def _json(value: Any) -> Any:
 _READ: dict[str, Callable[[Any], Any]] = {
     # Some versions quote Int64.
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), lambda n: int(n) if isinstance(n, str) else n),
-    **dict.fromkeys(("Float", "FloatVector", "FloatData"), _single),
+    **dict.fromkeys(("Float", "FloatVector", "FloatData"), lambda value: np.asarray(value, np.float32)),
     **dict.fromkeys(
         ("BinaryVector", "Float16Vector", "BFloat16Vector", "Int8Vector"),
         lambda value: base64.b64decode(value) if isinstance(value, str) else bytes(n & 0xFF for n in value),

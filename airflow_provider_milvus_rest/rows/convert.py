@@ -29,7 +29,7 @@ def call(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _iso(value: Any) -> str:
-    if isinstance(value, (datetime.date, datetime.time)):
+    if isinstance(value, (datetime.date, datetime.time)) and value == value:  # pandas' NaT is no time, and not itself
         return value.isoformat()
     if isinstance(value, np.datetime64) and not np.isnat(value):
         return str(value)
@@ -53,7 +53,10 @@ def _epoch_ms(value: Any) -> int:
 def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, decimal.Decimal, np.integer, np.floating)):
         raise ValueError(f"must be a number, not {type(value).__name__}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("is too large for a float") from None
 
 
 def _str(value: Any) -> str:

@@ -16,7 +16,7 @@ from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of, value_of
 from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from airflow_provider_milvus_rest.rows.source import OCTETS, Columns, Row, most_values
+from airflow_provider_milvus_rest.rows.source import ANYTHING, OCTETS, Columns, Row, most_values
 
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -107,7 +107,7 @@ def _text(cell: str) -> str:
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    **{"VarChar": _text, "Text": _text, "Bool": lambda cell: _BOOLS.get(cell, cell)},
+    **{"VarChar": _text, "Text": _text, ANYTHING.type: _text, "Bool": lambda cell: _BOOLS.get(cell, cell)},
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
     **dict.fromkeys(("Float", "Double"), _number),
 }

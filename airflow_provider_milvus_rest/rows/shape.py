@@ -16,7 +16,7 @@ from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
 from airflow_provider_milvus_rest.rows.fields import plain
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
-from airflow_provider_milvus_rest.rows.source import EACH, Row
+from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, Row
 from airflow_provider_milvus_rest.text import excerpt, name_of, shown
 
 FieldMap = Mapping[str, str | None]
@@ -81,7 +81,7 @@ class Shape:
         self.is_trivial = self.renames_only and not field_map
 
     def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
-        """What the source has, as far as the names tell: fields by their keys or paths, and None for what is no field.
+        """What the source has, as far as the names tell: fields by their keys or paths.
 
         Values for a function of ``convert`` are not in it: they are read as the format has them.
         """
@@ -93,11 +93,12 @@ class Shape:
             named = field.name in self.sources or (self._rest and field.name not in self._map)
             columns |= dict.fromkeys([self.sources.get(field.name, field.name)] * named + spread, field)
         if not self.renames_only:
-            columns = dict.fromkeys(name.partition(".")[0] for name in self._map) | columns
+            for name in self._map:
+                columns.setdefault(name.partition(".")[0], ANYTHING)
         if rows_path:
             ways = (rows_path, f"{rows_path}.{EACH}")
             columns = {f"{way}.{name}": field for way in ways for name, field in columns.items()}
-            columns[rows_path.partition(".")[0]] = None
+            columns[rows_path.partition(".")[0]] = ANYTHING
         return columns
 
     def _keeps(self, name: str) -> bool:

@@ -11,8 +11,10 @@ EACH = "[]"
 """In a path of :data:`Columns`: each element of a list."""
 OCTETS = ("BinaryVector", "Float16Vector", "BFloat16Vector")
 """The types of field that take bytes, and the same in base64."""
+ANYTHING = FieldSchema(name="", type="")
+"""In :data:`Columns`: no field of the collection, but dynamic, or a document with fields in it."""
 Columns = Mapping[str, FieldSchema | None]
-"""The collection's fields by the names that the source has for them, or by paths; None for what is not a field."""
+"""The collection's fields by the names that the source has for them, or by paths; None for what is left out."""
 _MAX_CAPACITY = 4096  # of an Array
 _SPARE = 2**19  # dynamic fields, which have 64 KiB together, and $reject, with a text of 100,000 characters; generously
 _MOST = 2**23  # so many empty lists take half a gigabyte; a line of 32 MiB holds fewer numbers of a model's output
@@ -43,7 +45,7 @@ def most_values(*fields: FieldSchema | None) -> int:
     """
     most = _SPARE
     for field in fields:
-        if field is None or (field.type == "SparseFloatVector" and not field.function_output):
+        if field in (None, ANYTHING) or (field.type == "SparseFloatVector" and not field.function_output):
             return _MOST
         kind = field.element_type if field.type == "Array" else field.type
         values = 1 if kind in SCALARS else field.size or MAX_JSON_BYTES

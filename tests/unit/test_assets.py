@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest.assets import milvus_rest as assets
+from airflow_provider_milvus_rest.assets import openlineage
 from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.report import IngestReport
@@ -108,23 +109,23 @@ def test_create_asset_refuses_a_host_that_is_none() -> None:
     ],
 )
 def test_names_in_openlineage(uri: str, namespace: str, name: str) -> None:
-    dataset = assets.convert_asset_to_openlineage(SimpleNamespace(uri=uri), None)  # type: ignore[arg-type]
+    dataset = openlineage.convert_asset_to_openlineage(SimpleNamespace(uri=uri), None)  # type: ignore[arg-type]
     assert (dataset.namespace, dataset.name) == (namespace, name)
 
 
 def test_many_files_are_named_by_their_folders() -> None:
     files = [f"s3://bucket/day={day}/{part}.parquet" for day in range(3) for part in range(50)]
-    inputs = assets.lineage(ONE, files, IngestReport()).inputs
+    inputs = openlineage.lineage(ONE, files, IngestReport()).inputs
     assert [dataset.name for dataset in inputs] == ["day=0", "day=1", "day=2"]
-    assert len(assets.lineage(ONE, files[:100] * 2, IngestReport()).inputs) == 100
-    (root,) = assets.lineage(ONE, [f"/{part}.jsonl" for part in range(101)], IngestReport()).inputs
+    assert len(openlineage.lineage(ONE, files[:100] * 2, IngestReport()).inputs) == 100
+    (root,) = openlineage.lineage(ONE, [f"/{part}.jsonl" for part in range(101)], IngestReport()).inputs
     assert root.name == "/"
 
 
 def test_statistics_are_those_of_one_try() -> None:
     """The rows of earlier tries are in their events."""
     report = IngestReport(read_count=10, upsert_count=10, resumed_count=6, bytes_sent=400)
-    (output,) = assets.lineage(ONE, [], report).outputs
+    (output,) = openlineage.lineage(ONE, [], report).outputs
     assert output.outputFacets["outputStatistics"].rowCount == 4
 
 

@@ -14,7 +14,8 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_milvus_rest import get_provider_info
-from airflow_provider_milvus_rest.assets.milvus_rest import convert_asset_to_openlineage, sanitize_uri
+from airflow_provider_milvus_rest.assets.milvus_rest import sanitize_uri
+from airflow_provider_milvus_rest.assets.openlineage import convert_asset_to_openlineage
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 

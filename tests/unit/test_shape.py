@@ -223,6 +223,8 @@ def test_a_conversion_by_name_can_be_repeated(how: str, value: Any) -> None:
     [
         ("iso", 5, "must be a date or time, or a text, not int"),
         ("iso", b"2026", "must be a date or time, or a text, not bytes"),
+        ("iso", pd.NaT, "must be a date or time, or a text, not NaTType"),
+        pytest.param("float", 10**400, "is too large for a float", id="large"),
         ("epoch_ms", MOMENT.replace(tzinfo=None), "is a time without a time zone"),
         ("epoch_ms", MOMENT.replace(microsecond=1), "has a fraction of a millisecond"),
         ("epoch_ms", pd.Timestamp("2026-08-01 12:30:15.000000001", tz="UTC"), "has a fraction of a millisecond"),

@@ -34,6 +34,7 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
+from airflow_provider_milvus_rest.rows.shape import Shape
 from airflow_provider_milvus_rest.rows.source import Columns
 from airflow_provider_milvus_rest.text import said_of, without_connection
 from tests.entities import entity
@@ -182,6 +183,16 @@ def test_a_value_of_arrow_is_read_exactly_or_its_column_refused_by_name(tmp_path
             continue  # which Parquet does not have
         write(table, str(tmp_path / f"a.{suffix}"))
         check(FileRows(find_files(tmp_path / f"a.{suffix}")).rows(columns), f"a.{suffix}: column 'x' has the type")
+
+
+@pytest.mark.parametrize("field_map", [{"x": "b", "q.z": "w"}, {"m.a": "b"}, {"x.y": None}, {"x": "*"}])
+def test_a_column_that_field_map_reads_is_not_left_out(field_map: dict[str, str | None]) -> None:
+    key = FieldSchema(name="id", type="Int64", primary_key=True)
+    columns = Shape(CollectionSchema(name="c", fields_=(key,), dynamic=True), field_map).columns()
+    name = "m" if "m.a" in field_map else "x"
+    table = pa.table({"id": [1], name: extension(OwnType(), pa.array([1]))})
+    with pytest.raises(e.InputError, match=f"column '{name}' has the type"):
+        list(Entities(table).rows(columns))
 
 
 def test_pandas_types_are_refused_by_name_where_pandas_is_not_imported(tmp_path: Path) -> None:
