@@ -69,16 +69,21 @@ def standalone(
 
 @contextmanager
 def run_standalone(dags_folder: Path, environment: pytest.MonkeyPatch, log: Path) -> Iterator[None]:
-    """``airflow standalone`` on a port of its own, which the environment names while it runs."""
-    (port,) = free_ports(1)
+    """``airflow standalone`` on ports of its own, which the environment names while it runs."""
+    port, worker_logs, trigger_logs = free_ports(3)
     for name, value in {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
         "PATH": f"{Path(AIRFLOW).parent}{os.pathsep}{os.environ['PATH']}",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        # Else 32 tasks run at a time, each of which imports its DAG, for which it has 30 seconds.
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
     }.items():
         environment.setenv(name, value)
     with running([AIRFLOW, "standalone"], log):
