@@ -39,7 +39,7 @@ unit: install
 test: install lint
 	$(RUN) $(TESTS) -m "not heavy"
 
-test-all: install .venv/recipes .venv-2.11/installed .venv-3.13/installed lint
+test-all: install .venv/recipes .venv-2.11/installed .venv-3.13/installed lint docs package
 	$(RUN) $(TESTS) -m "not alone"
 	$(RUN) -m pytest -m alone
 	.venv-2.11/bin/python $(TESTS) -m "not airflow_3" $(KNOW_AIRFLOW)

@@ -38,8 +38,10 @@ def row_of(position: str, entity: Any) -> Row:
     if not altered:
         return Row(position, entity, was=was)
     entity[REJECT] = {ALTERED: altered}
-    what = f"{excerpt(', '.join(altered))} could not be written to JSON as it was"
-    reason = f"{what}: replace it with the correct value, and remove {ALTERED!r}"
+    names = excerpt(", ".join(altered))
+    reason = (
+        f"{names} could not be written to JSON as it was: replace it with the correct value, and remove {ALTERED!r}"
+    )
     return Row(position, entity, RowError(reason, position=position, field=REJECT), was)
 
 
