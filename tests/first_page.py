@@ -12,7 +12,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COLLECTION = next(block for block in BLOCKS if "create_collection(" in block)
 DAG = next(block for block in BLOCKS if "\nupsert_docs()" in block)
-EXAMPLES = ("taskflow", "files", "mapped", "shards", "assets")
+EXAMPLES = ("taskflow", "files", "mapped", "shards", "assets", "compare", "ai")
 
 
 def airflow(*arguments: str, expected: str = "") -> None:

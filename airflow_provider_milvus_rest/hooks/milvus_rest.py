@@ -65,7 +65,8 @@ class MilvusRestHook(MilvusRestConnectionHook):
     def close(self) -> None:
         """Close the client's connections; the hook can be used again afterwards."""
         self._schemas.clear()
-        self._stop = Stop()
+        if self._stop.now:  # else a run of another thread could not be stopped any more
+            self._stop = Stop()
         super().close()
 
     @final_errors()
