@@ -22,6 +22,8 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 # Else `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
+# NLTK refuses files that have a hard link elsewhere, as uv's cache is.
+export UV_LINK_MODE := copy
 UV := .venv-uv/bin/uv
 # More processes than cores: most of the time goes into waiting.
 WORKERS ?= 4
@@ -86,7 +88,7 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 
 # What the recipes and the AI example need beside it: 440 MB.
 .venv/recipes: .venv/installed requirements/recipes.txt
-	$(UV) pip install --quiet --python .venv --requirement requirements/recipes.txt
+	$(UV) pip install --quiet --compile-bytecode --python .venv --requirement requirements/recipes.txt
 	touch $@
 
 .venv-2.11/installed: requirements/airflow-2.11.txt pyproject.toml $(UV)
@@ -99,7 +101,7 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 define environment
 	@echo "Installing Airflow and what goes with it into $(@D): half a minute, or minutes where that is downloaded …"
 	$(1) -m venv $(@D)
-	@set -o pipefail; $(UV) pip install --python $(@D) --requirement $< 2>&1 | sed '/^ + /d' || \
+	@set -o pipefail; $(UV) pip install --compile-bytecode --python $(@D) --requirement $< 2>&1 | sed '/^ + /d' || \
 		$(@D)/bin/python -m pip install --requirement $<
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

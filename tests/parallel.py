@@ -8,20 +8,18 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-WHOLE_AIRFLOW = re.compile(
-    r"tests/system/test_(?:(clears|stops)|browser|distributed)\.py|test_under_airflow_standalone"
-)
+WHOLE_AIRFLOW = re.compile(r"tests/system/test_(browser|clears|distributed|stops)\.py|test_under_airflow_standalone")
 SERVER = re.compile(r"(tests/(?:integration|system))/.*[\[-](plain|secure|real)[\]-]")
 
 
 def group(nodeid: str) -> str:
     """What goes to one process, one after the other.
 
-    Whole Airflows take long, and more of them at a time than two are more than two cores bear beside other tests. Tests
-    of one folder that are given the same Milvus share it. All others go wherever there is time.
+    A whole Airflow is as much as two cores bear beside other tests, so there is one at a time. Tests of one folder
+    that are given the same Milvus share it. All others go wherever there is time.
     """
-    if whole := WHOLE_AIRFLOW.search(nodeid):
-        return "whole Airflow, killed" if whole[1] else "whole Airflow"
+    if WHOLE_AIRFLOW.search(nodeid):
+        return "whole Airflow"
     server = SERVER.match(nodeid)
     return " ".join(server.groups()) if server else nodeid
 
