@@ -170,7 +170,7 @@ MATRIX = .venv-matrix-$(AIRFLOW)-$(PYTHON_VERSION)
 matrix: $(UV)
 	$(call python,$(PYTHON_VERSION)) -m venv --without-pip --clear $(MATRIX)
 	$(UV_INSTALL) $(MATRIX) --group matrix "apache-airflow~=$(AIRFLOW).0" $(WORKS_WITH_$(AIRFLOW)) -e ".[dev]"
-	$(MATRIX)/bin/python -m pytest -m "not heavy $(if $(filter 2.%,$(AIRFLOW)),and not airflow_3)" \
+	$(MATRIX)/bin/python $(TESTS) -m "not heavy $(if $(filter 2.%,$(AIRFLOW)),and not airflow_3)" \
 		tests/unit tests/system/test_dags.py tests/system/test_examples.py
 
 # The lowest versions of what the package itself names; what they and the tests need beside is the newest that fits.
@@ -179,7 +179,7 @@ lowest: $(UV)
 	$(UV) pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
 		--no-emit-index-url --no-annotate --extra arrow --extra local pyproject.toml -o .venv-lowest/lowest.txt
 	$(UV_INSTALL) .venv-lowest --constraints .venv-lowest/lowest.txt --group matrix -e ".[dev]"
-	.venv-lowest/bin/python -m pytest -m "not heavy and not airflow_3" tests/unit
+	.venv-lowest/bin/python $(TESTS) -m "not heavy and not airflow_3" tests/unit
 
 workflows: .venv-release/installed
 	$(RELEASE)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

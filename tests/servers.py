@@ -175,7 +175,7 @@ class ScriptedServer(LocalServer):
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = _answer  # noqa: N815
+            do_GET = do_POST = do_PATCH = _answer  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 pass

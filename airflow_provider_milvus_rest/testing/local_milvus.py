@@ -250,9 +250,24 @@ class LocalMilvus(MilvusAddress):
             raise LocalMilvusError(f"Another server uses the folder {self.folder}. Choose another one.") from None
 
     def _set_password(self) -> None:
-        """Through the API of the health port, which has neither TLS nor authentication, but asks for the old one."""
-        old, new = (base64.b64encode(text.encode()).decode() for text in (_DEFAULT_PASSWORD, PASSWORD))
-        body = {"username": "root", "oldPassword": old, "newPassword": new}
+        """Milvus calls any old password wrong until it has loaded its users, a moment after it is healthy."""
+        done, deadline = self.folder / "password-is-set", time.monotonic() + self.start_timeout
+        if done.exists():
+            return
+        while not (self._change_password(_DEFAULT_PASSWORD) or self._change_password(PASSWORD)):
+            if time.monotonic() > deadline:
+                raise LocalMilvusError("The password could not be set: the folder's is another one.")
+            time.sleep(0.2)
+        done.touch()
+
+    def _change_password(self, old: str) -> bool:
+        """Whether ``old`` was right: by the API of the health port, which has no TLS and asks for nothing else.
+
+        :raises LocalMilvusError: it was, but the password is not set.
+        """
+        body = {"username": "root"}
+        for name, text in (("oldPassword", old), ("newPassword", PASSWORD)):
+            body[name] = base64.b64encode(text.encode()).decode()
         connection = HTTPConnection(HOST, self._health_port, timeout=30)
         try:
             connection.request("PATCH", "/api/v1/credential", json.dumps(body), {"Content-Type": "application/json"})
@@ -261,8 +276,11 @@ class LocalMilvus(MilvusAddress):
             raise LocalMilvusError(f"The password could not be set: {error!r}.") from error
         finally:
             connection.close()
-        if json.loads(answer) and "old password not correct" not in answer:  # it was set before the server was killed
+        if "old password not correct" in answer:
+            return False
+        if json.loads(answer) and old != PASSWORD:  # else a proxy that was killed may be missed, but nothing changes
             raise LocalMilvusError(f"The password could not be set: {answer}")
+        return True
 
     def _log_tail(self) -> str:
         return (self.folder / "milvus.log").read_text(errors="replace")[-2000:]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -15,7 +16,8 @@ import psutil
 import pytest
 
 from airflow_provider_milvus_rest.testing import LocalMilvus, LocalMilvusError, MilvusAddress
-from airflow_provider_milvus_rest.testing.local_milvus import free_ports
+from airflow_provider_milvus_rest.testing.local_milvus import PASSWORD, free_ports
+from tests.servers import Reply, ScriptedServer
 
 pytestmark = pytest.mark.own_server
 
@@ -44,6 +46,19 @@ def test_nothing_is_left_of_a_temporary_server() -> None:
             server.start()
     assert running(server.folder) == []
     assert not server.folder.exists()
+
+
+def test_the_password_is_set_when_milvus_knows_its_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    wrong = Reply('{"error_code": 22, "reason": "old password not correct:root"}')
+    path = "/api/v1/credential"
+    with ScriptedServer() as server:
+        server.script(path, wrong, wrong, wrong, Reply("{}"), wrong)
+        milvus = LocalMilvus(tmp_path)
+        monkeypatch.setattr(milvus, "_health_port", server.port)
+        milvus._set_password()
+        milvus._set_password()
+        old = [base64.b64decode(request.json["oldPassword"]).decode() for request in server.requests]
+        assert old == ["Milvus", PASSWORD, "Milvus", PASSWORD]
 
 
 def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
