@@ -77,17 +77,21 @@ class Task:
     def outputs(self) -> Any:
         return read_xcom(run_id=self._run_id, dag_id="resumed", key="return_value")
 
-    def log(self, try_number: int) -> str:
+    def log(self, try_number: int | str) -> str:
         folder = Path(os.environ["AIRFLOW_HOME"]) / "logs"
-        (path,) = folder.rglob(f"dag_id=resumed/run_id={self._run_id}/**/attempt={try_number}.log")
-        return path.read_text()
+        paths = sorted(folder.rglob(f"dag_id=resumed/run_id={self._run_id}/**/attempt={try_number}.log"))
+        return "\n".join(path.read_text() for path in paths)
+
+    def succeed(self) -> None:
+        wait_for(lambda: self.state() in ("success", "failed"), 180, self.state)
+        assert self.state() == "success", self.log("*")
 
 
 def test_killed_at_half_way(
     task: Task, read_back: Callable[[str], dict[int, Any]], measured: Callable[[str], None]
 ) -> None:
     os.kill(task.pid, signal.SIGKILL)
-    wait_for(lambda: task.state() == "success", 180, task.state)
+    task.succeed()
     outputs = task.outputs()
     sent = outputs["upsert_count"] - outputs["resumed_count"]
     measured(f"killed with SIGKILL: the retry sent {sent} of {ROWS} rows")
@@ -101,7 +105,7 @@ def test_killed_and_the_input_changed(task: Task, read_back: Callable[[str], dic
     os.kill(task.pid, signal.SIGKILL)
     with task.file.open("a") as file:
         file.write(json.dumps(entity(ROWS)) + "\n")
-    wait_for(lambda: task.state() == "success", 180, task.state)
+    task.succeed()
     outputs = task.outputs()
     assert (outputs["upsert_count"], outputs["resumed_count"]) == (ROWS + 1, 0)
     why = "the input, the collection or the settings have changed since the earlier try, or it was cleared"
@@ -122,5 +126,5 @@ def test_told_to_stop(task: Task, measured: Callable[[str], None]) -> None:
     assert outputs["read_count"] == sum(counts)
     assert outputs["unconfirmed_count"] > 0
     process.wait(10)
-    wait_for(lambda: task.state() == "success", 180, task.state)
+    task.succeed()
     assert task.outputs()["resumed_count"] >= outputs["upsert_count"] - 100
