@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,14 @@ def read_xcom(**where: Any) -> Any:
             return found and xcom.XComModel.deserialize_value(found)
         found = session.query(xcom.XCom).filter_by(**where).one_or_none()
         return found and found.value
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For commands, of their own: the examples write files of fixed names there, and run side by side."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield
 
 
 @pytest.fixture
