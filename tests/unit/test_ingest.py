@@ -161,8 +161,9 @@ def test_rows_dropped_are_logged_once_and_shortened(
     log = "".join(capsys.readouterr())
     short = f"'{'k' * 39}…"
     line = f"Dropped 2 rows because a later row has the same key: [0] (key {short}), [1] (key {short})."
-    assert log.count("Dropped") == 1
-    assert f"Collection docs: {line}" in log
+    # Airflow 2's handlers may hold the stream of an earlier test, and say so, with the arguments.
+    (found,) = [each for each in log.splitlines() if "Dropped" in each and not each.startswith("Arguments: ")]
+    assert f"Collection docs: {line}" in found
 
 
 @pytest.mark.parametrize(
