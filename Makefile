@@ -162,7 +162,7 @@ endef
 UV_INSTALL := $(UV) pip install --quiet --python
 
 # The newest release of an Airflow minor version, with what it admits today, but for what breaks Airflow itself.
-WORKS_WITH_3.0 := "fastapi<0.130"
+WORKS_WITH_3.0 := "fastapi<0.130" "universal-pathlib<0.3" apache-airflow-providers-fab
 WORKS_WITH_3.2 := "fastapi<0.130"
 AIRFLOW ?= 3.3
 PYTHON_VERSION ?= 3.11

@@ -114,6 +114,7 @@ def test_nothing_to_do_is_a_success(server: ScriptedServer, upsert: Any, entitie
 def test_outputs(server: ScriptedServer, upsert: Any) -> None:
     outputs = upsert(entities=(entity(key) for key in (4, 8, 4, 8, 4)), batch_size=2, return_ids=True).execute({})
     assert isinstance(outputs.pop("duration_seconds"), float)
+    assert outputs.pop("rejects_path", None) is None  # Airflow 3.0 could not store it
     assert outputs == {
         "read_count": 5,
         "upsert_count": 5,
@@ -126,7 +127,6 @@ def test_outputs(server: ScriptedServer, upsert: Any) -> None:
         "request_count": 3,
         "retry_count": 0,
         "bytes_sent": 5 * len('{"id":4,"vector":[0.5,0.5,-0.5,1.0],"text":"text 4"},'),
-        "rejects_path": None,
         "upsert_ids": [4, 8, 4, 8, 4],
     }
 
