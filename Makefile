@@ -161,8 +161,10 @@ define from_wheel
 endef
 UV_INSTALL := $(UV) pip install --quiet --python
 
-# The newest release of an Airflow minor version, with what it admits today, but for what breaks Airflow itself.
+# The newest release of an Airflow minor version, with what it admits today, but for what breaks Airflow itself, and
+# before 3.2 with FAB, without which `airflow providers widgets` lists no forms.
 WORKS_WITH_3.0 := "fastapi<0.130" "universal-pathlib<0.3" apache-airflow-providers-fab
+WORKS_WITH_3.1 := apache-airflow-providers-fab
 WORKS_WITH_3.2 := "fastapi<0.130"
 AIRFLOW ?= 3.3
 PYTHON_VERSION ?= 3.11
