@@ -29,6 +29,7 @@ os.environ |= {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # its handlers can hang what pytest starts between fork and exec
     "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
 }
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
