@@ -22,7 +22,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 # Else `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
-# NLTK refuses files that have a hard link elsewhere, as uv's cache is.
+# Not as hard links into uv's cache: NLTK refuses to read such files.
 export UV_LINK_MODE := copy
 UV := .venv-uv/bin/uv
 # More processes than cores: most of the time goes into waiting.
@@ -144,7 +144,7 @@ clean:
 .PHONY: package matrix lowest workflows release-check audit licenses docs lock-tools
 RELEASE := .venv-release/bin
 
-package: .venv-release/installed $(UV)
+package: .venv-release/installed
 	rm -rf dist .venv-release/again
 	$(RELEASE)/python -m build --no-isolation
 	$(RELEASE)/python -m build --no-isolation --outdir .venv-release/again

@@ -2,9 +2,8 @@
 
 import pickle
 import tempfile
-from contextlib import nullcontext, suppress
 
-from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
+from airflow_provider_milvus_rest.exceptions import RowError, RowsDifferError
 from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS
 from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
@@ -72,6 +71,5 @@ class Compare(Ingest):
     def _close(self, failed: bool) -> None:
         self.report.unconfirmed_count += len(self._held)
         self._file.close()
-        with suppress(InputError) if failed else nullcontext():
-            self._found.close()
+        self._found.close(failed=failed)
         self.report.differences_path = self._found.path

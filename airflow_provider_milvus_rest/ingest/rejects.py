@@ -1,7 +1,7 @@
 """Rows that are not stored, each named with the reason."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, Any
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, SourceUnavailableError
@@ -56,10 +56,13 @@ class Rejects:
                 self._stream = self._file.open("wb")
             self._stream.write(line_of(entity, error, octets))
 
-    def close(self) -> None:
-        """Finish the file. Object stores say only now that it cannot be written."""
+    def close(self, *, failed: bool = False) -> None:
+        """Finish the file. Object stores say only now that it cannot be written.
+
+        :param failed: whether the run has failed, with what matters more than an error of this.
+        """
         if self._stream is not None:
-            with self._writing():
+            with suppress(InputError) if failed else nullcontext(), self._writing():
                 self._stream.close()
 
     @contextmanager

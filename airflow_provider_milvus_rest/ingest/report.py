@@ -50,8 +50,9 @@ class Report:
     def outputs(self) -> dict[str, Any]:
         """The counts by name, ready for XCom."""
         values = vars(self) | {"duration_seconds": self.duration_seconds}
-        not_asked_for = ("upsert_ids", None)
-        return {name: value for name, value in values.items() if name[0] != "_" and (name, value) != not_asked_for}
+        if values.get("upsert_ids", ()) is None:  # not asked for
+            del values["upsert_ids"]
+        return {name: value for name, value in values.items() if name[0] != "_"}
 
     def warnings(self) -> list[str]:
         """What the log should say at the end."""

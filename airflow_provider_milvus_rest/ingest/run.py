@@ -266,9 +266,5 @@ class Ingest:
         self.report._left_out = sorted(self._encoder.left_out)
         if self.report.upsert_ids is not None:
             self.report.upsert_ids += [key for _, key in sorted(self._ids)]
-        try:
-            self._rejects.close()
-        except InputError:
-            if not failed:  # else what the run failed with matters more
-                raise
+        self._rejects.close(failed=failed)
         self.report.rejects_path = self._rejects.path

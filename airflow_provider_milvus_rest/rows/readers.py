@@ -86,7 +86,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def fingerprint_of_rows(rows: Any) -> str | None:
-    """One for equal lists of rows in memory; None of anything else, and if they hold what has no JSON."""
+    """One for equal lists of rows in memory; None for anything else, or if JSON cannot hold one."""
     if not isinstance(rows, list):
         return None
     found = hashlib.sha256()

@@ -261,9 +261,10 @@ class LocalMilvus(MilvusAddress):
         done.touch()
 
     def _change_password(self, old: str) -> bool:
-        """Whether ``old`` was right: by the API of the health port, which has no TLS and asks for nothing else.
+        """Set the password through the API of the health port, which needs neither TLS nor a login.
 
-        :raises LocalMilvusError: it was, but the password is not set.
+        :return: whether ``old`` was right.
+        :raises LocalMilvusError: it was, but the password could not be set.
         """
         body = {"username": "root"}
         for name, text in (("oldPassword", old), ("newPassword", PASSWORD)):

@@ -77,14 +77,18 @@ class Task:
     def outputs(self) -> Any:
         return read_xcom(run_id=self._run_id, dag_id="resumed", key="return_value")
 
-    def log(self, try_number: int | str) -> str:
+    def _logs(self, try_number: int | str) -> list[str]:
         folder = Path(os.environ["AIRFLOW_HOME"]) / "logs"
-        paths = sorted(folder.rglob(f"dag_id=resumed/run_id={self._run_id}/**/attempt={try_number}.log"))
-        return "\n".join(path.read_text() for path in paths)
+        paths = folder.rglob(f"dag_id=resumed/run_id={self._run_id}/**/attempt={try_number}.log")
+        return [path.read_text() for path in sorted(paths)]
+
+    def log(self, try_number: int) -> str:
+        (log,) = self._logs(try_number)
+        return log
 
     def succeed(self) -> None:
         wait_for(lambda: self.state() in ("success", "failed"), 180, self.state)
-        assert self.state() == "success", self.log("*")
+        assert self.state() == "success", "\n".join(self._logs("*"))
 
 
 def test_killed_at_half_way(
