@@ -163,6 +163,7 @@ UV_INSTALL := $(UV) pip install --quiet --python
 
 # The newest release of an Airflow minor version, with what it admits today, but for what breaks Airflow itself, and
 # before 3.2 with FAB, without which `airflow providers widgets` lists no forms.
+WORKS_WITH_2.11.0 := "universal-pathlib<0.3"
 WORKS_WITH_3.0 := "fastapi<0.130" "universal-pathlib<0.3" apache-airflow-providers-fab
 WORKS_WITH_3.1 := apache-airflow-providers-fab
 WORKS_WITH_3.2 := "fastapi<0.130"
@@ -180,7 +181,7 @@ lowest: $(UV)
 	$(PYTHON_OLDEST) -m venv --without-pip --clear .venv-lowest
 	$(UV) pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
 		--no-emit-index-url --no-annotate --extra arrow --extra local pyproject.toml -o .venv-lowest/lowest.txt
-	$(UV_INSTALL) .venv-lowest --constraints .venv-lowest/lowest.txt --group matrix -e ".[dev]"
+	$(UV_INSTALL) .venv-lowest --constraints .venv-lowest/lowest.txt --group matrix $(WORKS_WITH_2.11.0) -e ".[dev]"
 	.venv-lowest/bin/python $(TESTS) -m "not heavy and not airflow_3" tests/unit
 
 workflows: .venv-release/installed

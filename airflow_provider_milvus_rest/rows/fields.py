@@ -28,6 +28,8 @@ _MAX_DEPTH = 100
 _SAFE = 2**53
 _GO_INTEGERS = 1e21  # below it, Go writes a whole float64 without an exponent
 _LEAST_SINGLE = 1e-45  # float32 has nothing between this, rounded, and 0
+_LARGEST = orjson.dumps(np.finfo(np.float32).max, option=orjson.OPT_SERIALIZE_NUMPY)
+_MARK = b"+" if b"+" in _LARGEST else _LARGEST  # of a large number; a "+" is found faster, which older orjson omits
 _FOREIGN_NULLS = frozenset({"NAType", "NaTType", "NullScalar"})  # pandas' and Arrow's; neither is imported here
 _BYTES = (bytes, bytearray, memoryview)
 _CONVERSIONS: dict[Any, str] = {
@@ -112,7 +114,7 @@ def float32_text(value: Any) -> bytes:
     Milvus compares it as float64, and refuses it.
     """
     text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    return text.replace(b"3.4028235e+38", b"3.4028234e+38") if b"+" in text else text  # a "+" is found much faster
+    return text.replace(_LARGEST, _LARGEST.replace(b"35e", b"34e")) if _MARK in text else text
 
 
 def _number(value: Any, expected: str) -> float:

@@ -125,7 +125,7 @@ def test_half_vectors(kind: str, data: st.DataObject) -> None:
 
 def truncated(value: float) -> float:
     """``value`` cut to a bfloat16: the same only if it is one."""
-    return float((np.array(value, "<f4").view("<u4") & 0xFFFF0000).view("<f4"))
+    return float((np.array([value], "<f4").view("<u4") & 0xFFFF0000).view("<f4")[0])
 
 
 @given(st.lists(st.integers(-128, 127), min_size=3, max_size=3))
@@ -203,7 +203,7 @@ def test_the_largest_float32_is_below_the_limit_as_float64_too(kind: str) -> Non
     largest = float(np.finfo(np.float32).max)
     values = {"FloatVector": [largest, -largest, 0.5, 1e22], "SparseFloatVector": {1: largest}, "Array": [largest]}
     text = json.dumps(json.loads(encoded(values.get(kind, largest), kind, 4, element_type="Float")))
-    found = [float(number) for number in re.findall(r"[-\d.]+e[+]38", text)]
+    found = [float(number) for number in re.findall(r"[-\d.]+e[+]?38", text)]
     assert found
     assert all(abs(number) <= largest and np.float32(abs(number)) == np.float32(largest) for number in found)
 
@@ -272,7 +272,8 @@ def test_arrays(value: list[Any]) -> None:
     ],
 )
 def test_taken_exactly(value: Any, kind: str, text: str) -> None:
-    assert encoded(value, kind, 10 if kind == "VarChar" else None) == text
+    found = encoded(value, kind, 10 if kind == "VarChar" else None)
+    assert found.replace("e16", "e+16") == text  # older versions of orjson omit the plus
 
 
 NOT_A_NUMBER = "not a finite number"

@@ -179,8 +179,11 @@ def test_a_value_of_arrow_is_read_exactly_or_its_column_refused_by_name(tmp_path
         return  # Arrow, or its files, have no such column
     table = source if isinstance(source, pa.Table) else pa.RecordBatchReader.from_stream(source).read_all()
     for suffix, write in (("feather", feather.write_feather), ("parquet", pq.write_table)):
-        if suffix == "parquet" and (pa.types.is_interval(table["x"].type) or "in a" in name):
+        kind = table["x"].type
+        if suffix == "parquet" and (pa.types.is_interval(kind) or "in a" in name):
             continue  # which Parquet does not have
+        if suffix == "parquet" and pa.types.is_string_view(kind) and pa.__version__.startswith("20."):
+            continue  # which cannot write them
         write(table, str(tmp_path / f"a.{suffix}"))
         check(FileRows(find_files(tmp_path / f"a.{suffix}")).rows(columns), f"a.{suffix}: column 'x' has the type")
 
