@@ -1,12 +1,12 @@
 # make demo       install, start a real Milvus, run an example DAG, show what it wrote
-# make unit       install, run what needs neither Milvus nor Airflow's commands: within a minute on 2 cores
+# make unit       install, run the tests that need neither Milvus nor Airflow's commands: within a minute on 2 cores
 # make test       install, check, test: within 5 minutes on 2 cores
-# make test-all   the same, and what takes longer: all that CI runs
-# make test-milvus VERSION=2.6.20 API=v2   the integration tests against that Milvus, in Docker, and what it answered
-# make distributed  the sharded example on two Celery workers; needs redis-server
-# make screenshots  the pictures in docs/images; needs chromium
-# make bench      measure it, side by side with other ways: about 17 minutes
-# make soak       a million rows while worker and server are killed again and again: about 20 minutes
+# make test-all   the same and the slow tests: everything that CI runs
+# make test-milvus VERSION=2.6.20 API=v2   run the integration tests against that Milvus in Docker, record its responses
+# make distributed  run the sharded example on two Celery workers; needs redis-server
+# make screenshots  take the pictures in docs/images; needs chromium
+# make bench      measure the speed, compared with other ways: about 17 minutes
+# make soak       upsert a million rows while worker and server are killed repeatedly: about 20 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # For `make test-all`: the oldest Airflow on the oldest Python, and the newest Python.
@@ -19,13 +19,13 @@ SHELL := bash
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/example_dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
-# Else `airflow db migrate` would upgrade a database that the user's own environment names.
+# Otherwise `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
-# Not as hard links into uv's cache: NLTK refuses to read such files.
+# No hard links into uv's cache: NLTK refuses to read such files.
 export UV_LINK_MODE := copy
 UV := .venv-uv/bin/uv
-# More processes than cores: most of the time goes into waiting.
+# More processes than cores, because the tests mostly wait.
 WORKERS ?= 4
 TESTS := -m pytest --numprocesses $(WORKERS)
 KNOW_AIRFLOW := tests/unit tests/system $(patsubst %,tests/integration/test_%.py,connections sources storage upsert)
@@ -47,7 +47,7 @@ test-all: install .venv/recipes .venv-2.11/installed .venv-3.13/installed lint d
 	.venv-2.11/bin/python $(TESTS) -m "not airflow_3" $(KNOW_AIRFLOW)
 	.venv-3.13/bin/python $(TESTS) -m "not heavy" tests/unit tests/system/test_examples.py
 
-# The server is removed again, whatever happens. RECORD= does not record.
+# The server is always removed at the end. RECORD= switches recording off.
 API ?= v2
 MILVUS_PORT ?= 19530
 RECORD ?= tests/recorded
@@ -86,7 +86,7 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 .venv/installed: requirements/airflow-3.3.txt pyproject.toml $(UV)
 	$(call environment,$(PYTHON))
 
-# What the recipes and the AI example need beside it: 440 MB.
+# What the recipes and the AI example need in addition: 440 MB.
 .venv/recipes: .venv/installed requirements/recipes.txt
 	$(UV) pip install --quiet --compile-bytecode --python .venv --requirement requirements/recipes.txt
 	touch $@
@@ -97,7 +97,7 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 .venv-3.13/installed: requirements/airflow-3.3.txt pyproject.toml $(UV)
 	$(call environment,$(PYTHON_NEWEST))
 
-# uv takes a tenth of pip's time, but does not read pip's settings, such as a package index of one's own.
+# uv needs a tenth of pip's time, but does not read pip's settings, such as a private package index: then pip is used.
 define environment
 	@echo "Installing Airflow and what goes with it into $(@D): half a minute, or minutes where that is downloaded …"
 	$(1) -m venv $(@D)
@@ -115,14 +115,14 @@ $(UV): requirements/uv.txt
 .airflow/airflow.db: .venv/installed
 	.venv/bin/airflow db migrate
 
-# To run the examples from a shell: see the README.
+# For running the examples from a shell: see the README.
 .airflow/env.sh: Makefile .airflow/airflow.db
 	printf 'export %s\n' AIRFLOW_HOME=$(AIRFLOW_HOME) AIRFLOW__CORE__DAGS_FOLDER=$(AIRFLOW__CORE__DAGS_FOLDER) \
 		AIRFLOW__CORE__LOAD_EXAMPLES=False \
 		AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=$(AIRFLOW__DATABASE__SQL_ALCHEMY_CONN) \
 		'PATH=$(CURDIR)/.venv/bin:$$PATH' > $@
 
-# Pins what pyproject.toml leaves open.
+# Pins the versions that pyproject.toml leaves open.
 lock: $(UV)
 	$(LOCK) --python-version 3.11 --extra ai -o requirements/recipes.txt requirements/recipes.in
 	$(LOCK) --python-version 3.11 -c requirements/recipes.txt -o requirements/airflow-3.3.txt requirements/airflow-3.3.in
@@ -134,13 +134,13 @@ LOCK := $(UV) pip compile --no-config --universal --no-annotate --no-emit-index-
 clean:
 	rm -rf .venv .venv-* .airflow
 
-# What a release needs, in environments of its own: see RELEASE.md.
+# For releases, in separate environments: see RELEASE.md.
 # make package    build sdist and wheel twice, check them, and run the README's first DAG from the wheel alone
 # make matrix     unit and DAG tests: AIRFLOW=3.1 PYTHON_VERSION=3.12
-# make lowest     unit tests with the lowest versions that pyproject.toml admits
+# make lowest     unit tests with the lowest versions that pyproject.toml allows
 # make workflows  check .github
-# make audit      known vulnerabilities in what is locked; needs PyPI's JSON API
-# make docs       the documentation site, into site/
+# make audit      check the locked packages for known vulnerabilities; needs PyPI's JSON API
+# make docs       build the documentation site in site/
 .PHONY: package matrix lowest workflows release-check audit licenses docs lock-tools
 RELEASE := .venv-release/bin
 
@@ -161,8 +161,8 @@ define from_wheel
 endef
 UV_INSTALL := $(UV) pip install --quiet --python
 
-# The newest release of an Airflow minor version, with what it admits today, but for what breaks Airflow itself, and
-# before 3.2 with FAB, without which `airflow providers widgets` lists no forms.
+# The newest release of an Airflow minor version, with the newest dependencies that it allows, except those that break
+# Airflow itself. Airflow 3.0 and 3.1 also need FAB, or `airflow providers widgets` lists no forms.
 WORKS_WITH_2.11.0 := "universal-pathlib<0.3"
 WORKS_WITH_3.0 := "fastapi<0.130" "universal-pathlib<0.3" apache-airflow-providers-fab
 WORKS_WITH_3.1 := apache-airflow-providers-fab
@@ -176,7 +176,7 @@ matrix: $(UV)
 	$(MATRIX)/bin/python $(TESTS) -m "not heavy $(if $(filter 2.%,$(AIRFLOW)),and not airflow_3)" \
 		tests/unit tests/system/test_dags.py tests/system/test_examples.py
 
-# The lowest versions of what the package itself names; what they and the tests need beside is the newest that fits.
+# The lowest versions of the package's direct dependencies; all others are the newest that fit.
 lowest: $(UV)
 	$(PYTHON_OLDEST) -m venv --without-pip --clear .venv-lowest
 	$(UV) pip compile --no-config --quiet --python .venv-lowest --resolution lowest-direct --no-deps \
@@ -190,14 +190,14 @@ workflows: .venv-release/installed
 	$(RELEASE)/zizmor --offline --pedantic .github
 	@command -v actionlint > /dev/null && actionlint || echo "actionlint is not on the path, and was not run"
 
-# What a tag must agree with before it is published.
+# The checks of a tag before it is published.
 TAG ?= v$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' airflow_provider_milvus_rest/__init__.py)
 release-check:
 	grep -q '^__version__ = "$(TAG:v%=%)"$$' airflow_provider_milvus_rest/__init__.py
 	grep -q '^## \[$(TAG:v%=%)\] - [0-9-]*$$' CHANGELOG.md
 	grep -q '^repository = "https://' pyproject.toml
 
-# --strict: else what could not be looked up counts as free of vulnerabilities.
+# --strict: otherwise a package that could not be looked up counts as free of vulnerabilities.
 audit: .venv-release/installed
 	for set in requirements/*.txt; do $(RELEASE)/pip-audit --strict --disable-pip --no-deps -r $$set || exit; done
 

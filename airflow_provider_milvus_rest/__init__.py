@@ -1,6 +1,6 @@
 """Airflow provider that upserts entities into Milvus over its REST API.
 
-Nothing of Airflow is imported here: provider discovery calls :func:`get_provider_info` while Airflow itself is
+This module imports nothing from Airflow: provider discovery calls :func:`get_provider_info` while Airflow itself is
 still being imported.
 """
 
@@ -10,10 +10,10 @@ __version__ = "1.0.0"
 
 
 def get_provider_info() -> dict[str, Any]:
-    """What the ``apache_airflow_provider`` entry point hands to Airflow."""
+    """The provider info, which Airflow gets from the ``apache_airflow_provider`` entry point."""
     name = "Milvus (REST)"
     hook, operator, decorator, asset = (
-        f"{__name__}.{room}.milvus_rest" for room in ("hooks", "operators", "decorators", "assets")
+        f"{__name__}.{package}.milvus_rest" for package in ("hooks", "operators", "decorators", "assets")
     )
     uris = {
         "schemes": ["milvus"],
@@ -31,7 +31,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": name, "python-modules": [operator]}],
         "task-decorators": [{"name": "milvus_rest_upsert", "class-name": f"{decorator}.milvus_rest_upsert_task"}],
         "asset-uris": [uris],
-        "dataset-uris": [uris],  # what Airflow 2 reads
+        "dataset-uris": [uris],  # for Airflow 2
         "connection-types": [
             {
                 "connection-type": "milvus_rest",
@@ -44,7 +44,7 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-# Read from the provider info by Airflow 3.2 and later, and through the hook's methods before.
+# Airflow 3.2 and later reads these from the provider info, earlier versions through the hook's methods.
 CONN_FIELDS: dict[str, Any] = {
     "api_version": {
         "label": "API version",
@@ -58,7 +58,7 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "read_timeout": {
         "label": "Read timeout (s)",
-        "description": "Seconds without a byte of the answer; with v2, Milvus itself gives up then too.",
+        "description": "Seconds to wait for the next byte of the response; with v2, also Milvus's own time limit.",
         "schema": {"type": ["number", "null"], "default": 60, "minimum": 0, "maximum": 86_400},
     },
     "verify": {
@@ -73,7 +73,7 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "client_key": {
         "label": "Client key",
-        "description": "Path of the client certificate's key, when it is not in the same file.",
+        "description": "Path of the client certificate's key, if it is not in the same file.",
         "schema": {"type": ["string", "null"]},
     },
 }

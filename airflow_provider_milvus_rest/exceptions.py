@@ -1,9 +1,9 @@
-"""What can go wrong, one class per thing that a user would do differently.
+"""The errors of this package: one class for each case that a user would handle differently.
 
-``retryable`` says whether the same call may succeed later. Where it is False, a retry does not help: the hook and the
-operator raise a class that is also an :class:`~airflow.exceptions.AirflowFailException`, so that Airflow does not
-spend the task's retries on it; an ``except`` clause may name the classes below either way. Airflow 3.3's retry policies
-see only the retryable ones.
+``retryable`` says whether the same call may succeed later. If it is False, a retry does not help: the hook and the
+operator raise a subclass that is also an :class:`~airflow.exceptions.AirflowFailException`, so that Airflow does not
+use the task's retries on it. An ``except`` clause for a class below catches this, too. Airflow 3.3's retry policies
+only see the retryable ones.
 
 No message contains a password, a token or a whole vector; what a server sent is cut to 300 characters.
 """
@@ -17,9 +17,9 @@ class MilvusRestError(Exception):
     """Base of all errors of this package.
 
     :param message: what is wrong, where, and what to do about it.
-    :param code: Milvus's own error code from the answer's body, if there was one.
-    :param http_status: the HTTP status, if there was an answer.
-    :param retry_after: seconds that the server asks to wait before the next request, if it does.
+    :param code: Milvus's own error code from the response's body, if it has one.
+    :param http_status: the HTTP status, if there was a response.
+    :param retry_after: how many seconds the server asks to wait before the next request, if it does.
     """
 
     retryable: ClassVar[bool] = False
@@ -63,7 +63,7 @@ class RowError(InputError):
     """A row cannot be stored exactly as it is.
 
     :param reason: why, as in the rejects file.
-    :param field: the invalid field, if it is one field's fault.
+    :param field: the invalid field, if a single field is the cause.
     :param key: the row's primary key, if it has one.
     :param code: Milvus's code, if the server refused the row.
     """
@@ -90,19 +90,19 @@ class RowsRejectedError(MilvusRestError):
 
 
 class RowsDifferError(MilvusRestError):
-    """Rows are stored with other values than in the source, or not at all. The message names the first ones."""
+    """Rows are stored with different values than in the source, or not at all. The message names the first ones."""
 
 
 class SourceUnavailableError(InputError, retryable=True):
-    """A storage does not respond, or refuses access. Check the storage's connection."""
+    """A storage does not respond, or denies access. Check the storage's connection."""
 
 
 class SourceChangedError(InputError, retryable=True):
-    """A file changed while it was read, so its rows may be of different versions. A retry reads it again."""
+    """A file changed while it was being read, so its rows may be from different versions. A retry reads it again."""
 
 
 class UnsupportedCollectionError(MilvusRestError):
-    """The collection cannot be written with upsert, whatever the rows are (autoID)."""
+    """The collection cannot be upserted into or compared, whatever the rows are (autoID, for example)."""
 
 
 class ConnectError(MilvusRestError, retryable=True):

@@ -1,4 +1,4 @@
-"""The limits and choices of a run, as one value that is checked when it is made."""
+"""The options of a run, as one value that is checked when it is created."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from airflow_provider_milvus_rest.rows.convert import Convert, described
 from airflow_provider_milvus_rest.text import shown
 
 MAX_CONCURRENCY = 32
-"""Connections that a client keeps open."""
+"""How many connections a client keeps open."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator` says of each.
+    """See :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator` for each option.
 
-    ``rejects`` is where rejected rows go: the operator's ``rejects_path``, or the hook's ``rejects_file``.
+    ``rejects`` is where rejected rows are written: the operator's ``rejects_path``, or the hook's ``rejects_file``.
 
-    :raises InputError: a value cannot be used, or two do not go together.
+    :raises InputError: a value cannot be used, or two cannot be combined.
     """
 
     batch_size: int = 1000
@@ -51,7 +51,7 @@ class Options:
         if self.on_reject not in ("fail", "skip"):
             raise InputError(f"on_reject must be 'fail' or 'skip', not {shown(self.on_reject)}")
         if self.on_reject == "skip" and self.rejects is None:
-            raise InputError("on_reject='skip' needs a place for the rows that it skips: set rejects_path")
+            raise InputError("on_reject='skip' requires rejects_path, where the skipped rows are written")
         if self.on_reject == "fail" and (self.rejects is not None or self.max_rejects is not None):
             raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
         if self.max_rejects is not None:
@@ -60,7 +60,7 @@ class Options:
         if self.on_difference not in ("fail", "report"):
             raise InputError(f"on_difference must be 'fail' or 'report', not {shown(self.on_difference)}")
         if self.check_only and self.verify_sample:
-            raise InputError("check_only stores nothing, so verify_sample has nothing to read back: set one of them")
+            raise InputError("check_only stores nothing, so verify_sample has nothing to check: set only one of them")
         shape.check(self.rows_path, self.field_map, self.key_from, self.convert)
 
     @property
@@ -69,14 +69,14 @@ class Options:
         return self.retry_budget.total_seconds() if isinstance(self.retry_budget, timedelta) else self.retry_budget
 
     def deciding(self) -> list[Any]:
-        """What decides what is stored, as JSON. With a function that cannot be compared, it is never the same."""
+        """The options that determine what is stored, as JSON. It is unique if a function cannot be compared."""
         convert = described(self.convert)
         shaped = [self.rows_path, dict(self.field_map or {}), list(self.key_from or ())]
         return [self.partition_name, *shaped, uuid4().hex if convert is None else convert]
 
 
 def check_int(name: str, value: Any, least: int, most: int | None = None) -> None:
-    """Refuse what is not an integer within limits."""
+    """Raise InputError unless ``value`` is an integer within the limits."""
     if type(value) is not int or value < least or (most and value > most):
         limits = f"from {least} to {most}" if most else f"≥ {least}"
         raise InputError(f"{name} must be an integer {limits}, not {shown(value)}")

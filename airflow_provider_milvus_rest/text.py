@@ -1,26 +1,26 @@
-"""Values, paths and other programs' texts, as a message may show them: shortened, and without credentials."""
+"""Prepares values, paths and other programs' messages for our messages: shortens them and removes credentials."""
 
 import re
 from typing import Any
 from urllib.parse import quote, unquote
 
 EXCERPT_CHARS = 300
-# A user with a password may hold "/" and "@". A host with a port is not one: hdfs://namenode:8020/a@b.
+# A user with a password may contain "/" and "@". A host with a port is not a user: hdfs://namenode:8020/a@b.
 _USER = re.compile(r"(?<=://)(?![a-z0-9.-]+:\d{2,5}/)[^\s/@:]*:\S*@|(?<=://)[^\s/]*@")
 _SIGNATURE = re.compile(r"(?i)([?&;][\w.-]*(?:sig|token|secret|passw|pwd|credential|key|auth)[\w.-]*=)([^&;\s'\"]+)")
 
 
 def excerpt(text: str, limit: int = EXCERPT_CHARS) -> str:
-    """``text`` on one line, at most ``limit`` characters of it."""
-    line = " ".join(text[: 4 * limit].split())
+    """``text`` on one line, cut to ``limit`` characters."""
+    line = " ".join(text.lstrip()[: 4 * limit].split())
     return line if len(line) <= limit else f"{line[:limit]}…"
 
 
 def shown(value: Any, limit: int = 40) -> str:
-    """A value for a message, at most ``limit`` characters of it."""
+    """The repr of a value on one line, cut to ``limit`` characters."""
     try:
         return excerpt(repr(value), limit)
-    except Exception:  # of a class of the user's, or an int of more than 4,300 digits, of which Python writes none
+    except Exception:  # a user's class, or an int of more than 4,300 digits, which Python refuses to print
         return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "a value that cannot be shown"
 
 
@@ -30,17 +30,17 @@ def name_of(key: Any) -> str:
 
 
 def without_connection(path: str) -> str:
-    """A path or URI without the connection, credentials and signatures in it, as text that UTF-8 can hold."""
+    """A path or URI without its connection, credentials and signatures, as a str that UTF-8 can encode."""
     return _USER.sub("", without_secrets(path)).encode(errors="backslashreplace").decode()
 
 
 def without_secrets(path: str) -> str:
-    """A path or URI without the credentials and signatures in it; an Airflow connection stays."""
+    """A path or URI without its credentials and signatures, but with its Airflow connection."""
     return _SIGNATURE.sub(r"\1***", _USER.sub(lambda match: "" if ":" in match[0] else match[0], path))
 
 
 def said_of(path: object, error: Exception) -> str:
-    """What a storage's client says of a path: the type and text of its error, without what the path must not show."""
+    """The type and message of an error that a storage's client raised for ``path``, without the path's secrets."""
     text, path = str(error), str(path)
     secrets = [match[2] for match in _SIGNATURE.finditer(path)]
     for user in _USER.findall(path):

@@ -1,4 +1,4 @@
-"""The client alone: CPU and memory against a sink that acknowledges at once, and a large file over several processes.
+"""Measure the client alone: CPU and memory with a sink that acknowledges at once, and a large file in two processes.
 
 python benchmarks/client.py [--rows 20000] [--million 1000000] [--json FILE]
 """
@@ -28,7 +28,7 @@ FORMATS = {"jsonl": data.write_jsonl, "csv": data.write_csv, "parquet": data.wri
 
 @contextmanager
 def sink() -> Iterator[str]:
-    """A sink in a process of its own; its URL."""
+    """Run a sink in a separate process; yields its URL."""
     command = [sys.executable, str(HERE / "sink.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -36,14 +36,14 @@ def sink() -> Iterator[str]:
 
 
 def peak_bytes() -> int:
-    """Of this program: ``ru_maxrss`` would begin with that of the process it was forked from."""
+    """Peak memory of this program: ``ru_maxrss`` would include that of the process that it was forked from."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def child(task: dict[str, Any]) -> dict[str, Any]:
-    """One upsert in this process: the counts, CPU, time, and peak memory before and after."""
-    import pyarrow.parquet  # noqa: F401  # else reading the first file would import it
+    """One upsert in this process. Returns the count, CPU, time, and peak memory before and after."""
+    import pyarrow.parquet  # noqa: F401  # otherwise reading the first file would import it
 
     from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
     from airflow_provider_milvus_rest.rows.files import find_files
@@ -69,7 +69,7 @@ def child(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def loop(task: dict[str, Any]) -> int:
-    """What people write by hand, as in upsert.py."""
+    """A loop as people write it by hand, as in upsert.py."""
     count = 0
     with open(task["files"]) as file:
         while batch := [json.loads(line) for _, line in zip(range(800), file, strict=False)]:
@@ -107,7 +107,7 @@ def cpu(url: str, folder: Path, count: int, rounds: int) -> dict[str, float]:
 
 
 def memory(url: str, folder: Path, rows_of: dict[str, int]) -> dict[str, dict[str, float]]:
-    """Peak memory on an input and on one of ten times its size."""
+    """Peak memory for an input, and for one of ten times its size."""
     figures = {}
     print("\nPeak memory of the process, and above the bare import")
     for name, write in FORMATS.items():
@@ -131,7 +131,7 @@ def memory(url: str, folder: Path, rows_of: dict[str, int]) -> dict[str, dict[st
 
 
 def million(url: str, folder: Path, count: int) -> dict[str, Any]:
-    """Lines that are made while they are read: through a named pipe, so that no disk is needed."""
+    """Read lines that are made at the same time, through a named pipe, so that no disk is needed."""
     pipe = folder / "million.jsonl"
     os.mkfifo(pipe)
     writer = threading.Thread(target=data.write_jsonl, args=(pipe, count))
@@ -147,7 +147,7 @@ def million(url: str, folder: Path, count: int) -> dict[str, Any]:
 
 
 def shards(url: str, folder: Path, count: int, rounds: int) -> dict[str, float]:
-    """One file by one process, and its two halves by two."""
+    """One file in one process, and its two halves in two processes."""
     from airflow_provider_milvus_rest.operators.milvus_rest import plan_shards
 
     path = data.write_jsonl(folder / "shards.jsonl", count)

@@ -1,4 +1,4 @@
-"""Comparing against upserting: rows per second of the two in turn, and peak memory of ten times the rows.
+"""Compare operator and upsert: rows per second of both in turn, and peak memory for ten times the rows.
 
 python benchmarks/compare.py [--rows 8000] [--rounds 5] [--json FILE]
 """

@@ -1,4 +1,4 @@
-"""Rows to measure with: made from a seed, 768 dimensions, float32."""
+"""Rows for the benchmarks: made from a seed, with 768 dimensions, in float32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK = 1000
 
 
 def vectors(count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Unit vectors, up to 1,000 at a time, and the key of the first of them."""
+    """Unit vectors, up to 1,000 at a time, each time with the key of the first one."""
     for start in range(0, count, _CHUNK):
         chunk = np.random.default_rng(start).standard_normal((min(_CHUNK, count - start), DIM), dtype=np.float32)
         yield start, chunk / np.linalg.norm(chunk, axis=1, keepdims=True)
@@ -33,7 +33,7 @@ def title(key: int) -> str:
 
 
 def lines(count: int) -> Iterator[str]:
-    """Rows as ``json.dumps`` writes them, 17 digits a number; the vectors of the first 5,000 come again."""
+    """Rows as ``json.dumps`` writes them, 17 digits per number; the vectors repeat after 5,000 rows."""
     tails = [json.dumps(row).partition(",")[2] for row in rows(min(count, 5000))]
     for key in range(count):
         yield f'{{"id": {key},{tails[key % len(tails)]}\n'
@@ -46,7 +46,7 @@ def write_jsonl(path: Path, count: int) -> Path:
 
 
 def write_csv(path: Path, count: int) -> Path:
-    """The vector as JSON text in a cell."""
+    """Write the vector as JSON text in a cell."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "title", "vector"])
@@ -57,7 +57,7 @@ def write_csv(path: Path, count: int) -> Path:
 
 
 def write_parquet(path: Path, count: int) -> Path:
-    """Row groups of 1,000,000 rows at most, as pyarrow makes them; vectors as lists of float32."""
+    """Write row groups of at most 1,000,000 rows, pyarrow's default, with vectors as lists of float32."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,7 +1,7 @@
-"""How many rows and bytes a request and how many lanes are fastest, for rows of different kinds.
+"""Which numbers of rows and bytes per request and of lanes are fastest, for different kinds of rows.
 
-Each choice upserts the same rows into a new collection of the same Milvus. The choices take turns within a round, in an
-order that changes; compared are the medians over the rounds of a choice's speed to that of the round's fastest.
+Each choice upserts the same rows into a new collection of the same Milvus. Within a round, the choices take turns in a
+changing order. The result is each choice's speed relative to the fastest of its round, as the median over the rounds.
 
     python benchmarks/defaults.py [--rounds 6] [--seconds 2] [--json FILE]
 """
@@ -33,9 +33,9 @@ CHOICES = [
     *((500, 8 * MIB, 4), (250, 8 * MIB, 4), (250, 8 * MIB, 8), (1000, 4 * MIB, 4), (1000, 2 * MIB, 4)),
     *((1000, 4 * MIB, 3), (1000, 2 * MIB, 3)),
 ]
-"""Rows and bytes a request at most, and lanes."""
+"""The maximum of rows and bytes per request, and the number of lanes."""
 KINDS = {"128 dimensions": (128, 0), "768 dimensions": (768, 0), "1,536 dimensions": (1536, 0), "text": (128, 4000)}
-"""Dimensions, and characters of text."""
+"""The number of dimensions, and of characters of text."""
 
 
 def rows(dim: int, chars: int, count: int) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def main() -> int:
                 create(client, dim, chars)
                 settle(process)
 
-            measure(hook, rows(dim, chars, 2000), CHOICES[0], again)  # without counting
+            measure(hook, rows(dim, chars, 2000), CHOICES[0], again)  # warm-up
             speed = measure(hook, rows(dim, chars, 2000), CHOICES[0], again)
             entities = rows(dim, chars, int(speed * arguments.seconds))
             rounds: list[dict[str, float]] = []

@@ -1,4 +1,4 @@
-"""Draws ``results/upsert.json`` as ``results/upsert.svg``, for the README."""
+"""Plot ``results/upsert.json`` as ``results/upsert.svg``, for the README."""
 
 from __future__ import annotations
 

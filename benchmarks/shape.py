@@ -1,4 +1,4 @@
-"""What shaping costs: CPU microseconds of reading and encoding a row of JSON Lines, plain and shaped in several ways.
+"""The cost of shaping: CPU microseconds to read and encode a row of JSON Lines, plain and shaped in several ways.
 
 python benchmarks/shape.py [--rows 2000] [--rounds 7]
 """
@@ -46,7 +46,7 @@ WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     "key_from": (lambda row: {name: row[name] for name in ("title", "vector")}, {"key_from": ["title"]}),
     "a nested vector": (nested, {"field_map": {"response.body.data.0.embedding": "vector", "response": None}}),
 }
-"""Rows of the same values, and how they are shaped."""
+"""Rows with the same values, and the parameters that shape them."""
 
 
 def main() -> int:

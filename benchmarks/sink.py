@@ -1,8 +1,8 @@
-"""A server that reads upserts and acknowledges them at once: what is measured against it is the client alone.
+"""A server that reads upserts and acknowledges them at once, to measure the client alone.
 
     python benchmarks/sink.py    prints its URL; ends when its standard input does
 
-It describes every collection as that of ``data.py``, and finds the keys of rows, which begin with them.
+It describes every collection as the one of ``data.py``, and reads the keys from the beginning of the rows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 def main() -> None:

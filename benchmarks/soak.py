@@ -1,7 +1,7 @@
-"""``make soak``: a million rows while the worker and the server are killed at random, then every row is read back.
+"""``make soak``: upsert a million rows while worker and server are killed at random, then read every row back.
 
 A real Airflow upserts files and a list into a real Milvus, in two tasks at the same time. Their processes and the
-server get SIGKILL at moments that a seed decides, until both tasks succeed.
+server get SIGKILL at random moments, which depend on a seed, until both tasks succeed.
 
     python benchmarks/soak.py [--seed 1] [--worker-kills 20] [--server-kills 10] [--json FILE]
 """
@@ -44,7 +44,7 @@ LIMIT_SECONDS = 3600
 
 
 class Airflow:
-    """``airflow standalone`` with a home of its own, and its API."""
+    """``airflow standalone`` with its own home, and its API."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         (port,) = free_ports(1)
@@ -60,7 +60,7 @@ class Airflow:
             "API__BASE_URL": self._url,
             "API_AUTH__JWT_SECRET": secrets.token_hex(32),
         }
-        # Nothing of the Airflow that the user's own shell may name.
+        # Without the settings of an Airflow that the user's shell may have.
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self._environment |= {f"AIRFLOW__{name}": value for name, value in settings.items()} | environment
         self._environment |= {
@@ -94,7 +94,7 @@ class Airflow:
             time.sleep(1)
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """The task instances."""
+        """The task instances by task."""
         found = self._call(f"dagRuns/{self._run}/taskInstances")["task_instances"]
         return {instance["task_id"]: instance for instance in found}
 
@@ -103,7 +103,7 @@ class Airflow:
         return dict(json.loads(value) if isinstance(value, str) else value)
 
     def logs(self, task: str) -> list[str]:
-        """Of each try."""
+        """The log of each try."""
         return [path.read_text() for path in (self.folder / "logs").rglob(f"**/task_id={task}/**/attempt=*.log")]
 
     def _call(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -116,7 +116,7 @@ class Airflow:
 
 
 class Killer:
-    """Kills the tasks' processes and the server, at random moments."""
+    """Kill the tasks' processes and the server, at random moments."""
 
     def __init__(self, folder: Path, server: LocalMilvus, rng: random.Random, seconds: tuple[float, float]) -> None:
         self._folder, self._server, self._rng, self._seconds = folder, server, rng, seconds
@@ -125,7 +125,7 @@ class Killer:
         self.both = 0
 
     def run(self, workers: int, servers: int, running: Callable[[], list[str]]) -> None:
-        """Kill, so often, as long as there are tasks that run; this thread is the one that started the server."""
+        """Kill this many times, while tasks are running. Must be called by the thread that started the server."""
         due = ["worker"] * workers + ["server"] * servers
         self._rng.shuffle(due)
         while due and (tasks := running()):
@@ -144,8 +144,8 @@ class Killer:
             print(f"killed: worker {sum(self.workers.values())} times, server {self.servers} times", flush=True)
 
     def _kill_one(self, tasks: list[str]) -> bool:
-        """Whether there was one: between two tries there may be none."""
-        for task in sorted(tasks, key=lambda task: self.workers[task]):  # so that none is spared
+        """Kill the process of one task. Returns whether there was one: between two tries there may be none."""
+        for task in sorted(tasks, key=lambda task: self.workers[task]):  # the least often killed first
             path = self._folder / f"{task}.pid"
             with suppress(OSError, ValueError):
                 pid = int(path.read_text())
@@ -167,7 +167,7 @@ def create_collection(client: MilvusClient) -> None:
 
 
 def wrong_rows(client: MilvusClient, source: soak_rows.Rows) -> tuple[int, int]:
-    """How many keys have another row than they should, or none, or are too many; and how many rows were read."""
+    """How many keys have a wrong row, have no row or should not exist, and how many rows were read."""
     expected, step, wrong, read = source.expected(), 5000, 0, 0
     for start in range(source.first_key, source.first_key + source.count, step):
         found = client.query(
@@ -190,7 +190,7 @@ def wrong_rows(client: MilvusClient, source: soak_rows.Rows) -> tuple[int, int]:
 
 
 def wrong_rejects(source: soak_rows.Rows, outputs: dict[str, Any]) -> int:
-    """How many rows should be in the rejects file and are not, or the other way round."""
+    """How many rows are missing from the rejects file, or should not be in it."""
     lines = Path(outputs["rejects_path"]).read_text().splitlines()
     texts = [json.loads(line)["$reject"]["position"] for line in lines]
     bad = np.flatnonzero(source.bad()).tolist()
@@ -204,7 +204,7 @@ def wrong_rejects(source: soak_rows.Rows, outputs: dict[str, Any]) -> int:
 
 
 def check(airflow: Airflow, client: MilvusClient) -> dict[str, Any]:
-    """What became of the rows, in figures."""
+    """The figures of the result, by task."""
     figures: dict[str, Any] = {}
     for task, source in SOURCES.items():
         outputs, logs = airflow.outputs(task), airflow.logs(task)
@@ -244,7 +244,7 @@ def main() -> int:
     (folder / "airflow").mkdir()
     print(f"All is in {folder}. Writing the rows …", flush=True)
     soak_rows.FILES.write(folder / "rows", FILES)
-    # One thread to the end: the server is killed when the thread that started it ends.
+    # All in this thread: the server is killed when the thread that started it ends.
     with LocalMilvus(folder / "milvus", auth=False) as server:
         create_collection(server.client())
         environment = {

@@ -1,7 +1,7 @@
-"""Ways to upsert the same rows into the same Milvus, side by side.
+"""Compare several ways to upsert the same rows into the same Milvus.
 
-Every way upserts the same rows, as many a request, each time into a new collection. The ways take turns within a
-round, so that what else the machine does meets all of them; compared are medians over the rounds.
+Each way upserts the same rows, with the same number per request, each time into a new collection. The ways take turns
+within a round, so that other load on the machine affects all of them. The results are medians over the rounds.
 
     python benchmarks/upsert.py [--rows 16000] [--rounds 7] [--batch 800] [--json FILE]
 """
@@ -44,7 +44,7 @@ UPSERT = "/v1/vector/upsert"
 
 @dataclass
 class Bench:
-    """What the ways have in common."""
+    """What all ways use."""
 
     server: LocalMilvus
     jsonl: Path
@@ -68,7 +68,7 @@ class Bench:
 
 
 def loop(bench: Bench) -> int:
-    """(a) What people write by hand."""
+    """(a) A loop as people write it by hand."""
     sent = 0
     for batch in bench.lines():
         response = requests.post(bench.url, json={"collectionName": COLLECTION, "data": batch}, timeout=60)
@@ -78,7 +78,7 @@ def loop(bench: Bench) -> int:
 
 
 def http_hook(bench: Bench) -> int:
-    """(b) What HttpOperator does: a session and a connection a request."""
+    """(b) What HttpOperator does: one session and one connection per request."""
     sent = 0
     for batch in bench.lines():
         body = json.dumps({"collectionName": COLLECTION, "data": batch})
@@ -106,7 +106,7 @@ def ours(rows: Callable[[Bench], Any]) -> Callable[[Bench], int]:
 
 
 def ceiling(bench: Bench) -> int:
-    """(e) The same bodies as ours, made beforehand, over as many connections: the client only sends."""
+    """(e) The same bodies as ours, prepared beforehand, over as many connections: the client only sends."""
     bodies = iter(bench.bodies)
     lock = threading.Lock()
     failed = []
@@ -146,7 +146,7 @@ GOALS = (
     *(("parquet", "ceiling", "rows_per_second", 0.9), ("loop", "jsonl", "client_us", 10.0)),
     ("loop", "parquet", "client_us", 14.0),
 )
-"""Ratios of the first to the second of what, and at least how much they should be."""
+"""Ratios of the first to the second way, of which figure, and their minimum."""
 
 
 def server_seconds(process: psutil.Process) -> float:
@@ -155,7 +155,7 @@ def server_seconds(process: psutil.Process) -> float:
 
 
 def settle(process: psutil.Process) -> None:
-    """Wait until the server has done with what it does after it has answered."""
+    """Wait until the server has finished the work that it does after its response."""
     deadline = time.monotonic() + 15
     quiet = 0
     while quiet < 2 and time.monotonic() < deadline:
@@ -191,7 +191,7 @@ def measure(bench: Bench, way: Callable[[Bench], int], process: psutil.Process) 
 
 
 def validation_us(bench: Bench) -> tuple[float, float]:
-    """Client CPU of checking and encoding a row, and of encoding it alone."""
+    """Client CPU for checking and encoding a row, and for encoding alone."""
     encoder = RowEncoder(bench.hook.describe_collection(COLLECTION))
     rows = [{**row, "vector": np.array(row["vector"], dtype=np.float32)} for row in bench.entities]
 
@@ -242,7 +242,7 @@ def main() -> int:
             client,
         )
         process = next(p for p in psutil.Process().children() if p.name() == "milvus")
-        for name in ways:  # once without counting: connections, caches, the server's first collection
+        for name in ways:  # warm-up: connections, caches, the server's first collection
             measure(bench, WAYS[name][1], process)
         rounds = []
         for number in range(arguments.rounds):
@@ -263,7 +263,7 @@ def main() -> int:
     goals = []
     for first, second, what, goal in GOALS:
         if first in medians and second in medians:
-            # The median of the rounds' ratios: two ways of one round met the same machine.
+            # The median of the rounds' ratios: within a round, the machine's load is the same for two ways.
             ratio = statistics.median(r[first][what] / r[second][what] for r in rounds)
             goals.append({"ratio": f"{what} {first}/{second}", "goal": goal, "measured": round(ratio, 3)})
             print(f"{what} of {first} / {second}: {ratio:.2f} (goal {goal})")

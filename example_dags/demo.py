@@ -1,4 +1,4 @@
-"""``make demo``: run the TaskFlow example, and show what its tasks print rather than all of Airflow's log."""
+"""``make demo``: run the TaskFlow example, and show only what its tasks print, not all of Airflow's log."""
 
 from __future__ import annotations
 

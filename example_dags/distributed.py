@@ -1,8 +1,8 @@
-"""``make distributed``: the sharded example on two Celery workers with Redis between, and which of them did what.
+"""``make distributed``: run the sharded example on two Celery workers with Redis, and show which worker did what.
 
-Each part of Airflow is a process of its own, and each worker has a home of its own, as on a machine of its own: it
-reaches Redis, the API server, the DAGs' folder and the one where the file is, and not Airflow's database. All of it is
-on free ports and in one temporary folder, and ends with this script.
+Each part of Airflow is a separate process, and each worker has its own home, as on a separate machine: it can reach
+Redis, the API server, the DAGs folder and the folder of the file, but not Airflow's database. Everything uses free
+ports and one temporary folder, and ends with this script.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class DemoError(Exception):
 
 
 class Cluster:
-    """Redis and the processes of one Airflow, all of whose files are in ``folder``."""
+    """Redis and the processes of one Airflow, with all their files in ``folder``."""
 
     def __init__(self, folder: Path, milvus: MilvusAddress) -> None:
         self.folder, self.logs = folder, folder / "logs"
         for name in ("logs", "tmp", "airflow", *WORKERS):
             (folder / name).mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.password = secrets.token_urlsafe()  # Redis's and Airflow's: other users of this machine stay outside
+        self.password = secrets.token_urlsafe()  # of Redis and Airflow: keeps other users of this machine out
         self.redis_port, self.api_port = free_ports(2)
         self.redis_url = f"redis://:{self.password}@127.0.0.1:{self.redis_port}"
         self.api_url = f"http://127.0.0.1:{self.api_port}"
@@ -74,11 +74,11 @@ class Cluster:
             "CELERY__RESULT_BACKEND": f"{self.redis_url}/1",
             "CELERY__WORKER_CONCURRENCY": "1",
             "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "3600",
-            # Airflow may see that a task has ended only at its next heartbeat. A worker that waits 5 s for it leaves
-            # most of such small shards to the other one.
+            # Airflow may notice the end of a task only at its next heartbeat. If a worker waits 5 s for it, the other
+            # worker takes most of these small shards.
             "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         }
-        # Nothing of the Airflow that the user's own shell may name.
+        # Without the settings of an Airflow that the user's shell may have.
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self.environment |= {f"AIRFLOW__{name}": value for name, value in airflow.items()} | {
             "AIRFLOW_CONN_MILVUS_REST_DEFAULT": milvus.connection_json(),
@@ -94,14 +94,14 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl+C is for this script alone, which ends the others
-                preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # should this script be killed
+                start_new_session=True,  # Ctrl+C stops only this script, which ends the others
+                preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # if this script is killed
             )
 
     def start_all(self) -> None:
-        """Start everything, and wait until there is a DAG to run and both workers to run it."""
+        """Start everything, and wait until the DAG and both workers are ready."""
         redis = {"bind": "127.0.0.1", "port": self.redis_port, "requirepass": self.password, "save": "''"}
-        config = self.folder / "redis.conf"  # and not arguments, which all users of the machine can see
+        config = self.folder / "redis.conf"  # not arguments, which all users of the machine can see
         config.write_text("".join(f"{name} {value}\n" for name, value in redis.items()))
         self.start("redis", "redis-server", str(config))
         self.start("migrate", AIRFLOW, "db", "migrate")
@@ -134,13 +134,13 @@ class Cluster:
             time.sleep(0.5)
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """What the API answers to a GET, or with a body to a POST."""
+        """The API's response to a GET or, with a body, to a POST."""
         data = None if body is None else json.dumps(body).encode()
         with urlopen(Request(self.api_url + path, data, self.headers), timeout=30) as answer:  # noqa: S310
             return json.load(answer)
 
     def stop(self) -> None:
-        """End all processes, Redis last, and what they leave behind: tasks are in process groups of their own."""
+        """End all processes, Redis last, and the children that they leave: tasks have their own process groups."""
         deadline = time.monotonic() + STOP_SECONDS
         redis = [self.processes.pop("redis")] if "redis" in self.processes else []
         for processes in (list(self.processes.values()), redis):
@@ -157,7 +157,7 @@ class Cluster:
 
 
 def run_example(cluster: Cluster) -> str:
-    """Run the DAG to its end; the run's path in the API."""
+    """Run the DAG to its end. Returns the run's path in the API."""
     runs = f"/api/v2/dags/{DAG_ID}/dagRuns"
     run = f"{runs}/{quote(cluster.call(runs, {'logical_date': None})['dag_run_id'])}"
     cluster.wait("the DAG's run to end", lambda: cluster.call(run)["state"] in ("success", "failed"))
@@ -172,7 +172,7 @@ def check(cluster: Cluster, run: str, milvus: MilvusAddress) -> None:
     done: list[int] = []
     written = 0
     for worker in WORKERS:
-        # The logs of the tasks that a worker ran are in its home, where nobody else writes.
+        # The logs of a worker's tasks are in its home, where no other process writes.
         logs = (cluster.folder / worker / "logs").glob(f"dag_id={DAG_ID}/run_id=*/task_id=upsert/map_index=*")
         shards = sorted(int(log.name.partition("=")[2]) for log in logs)
         counts = [cluster.call(f"{upsert}/xcomEntries/upsert_count?map_index={shard}")["value"] for shard in shards]
@@ -198,7 +198,7 @@ def main() -> int:
         return 1
     for number in ENDING:
         signal.signal(number, signal.default_int_handler)
-    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a process leaves behind when it ends becomes a child of this one
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)  # the children of a process that has ended become children of this one
     os.environ |= NO_PROXY
     folder = Path(tempfile.mkdtemp(prefix="distributed-"))
     given = MilvusAddress.from_environment()
@@ -212,7 +212,7 @@ def main() -> int:
                 check(cluster, run_example(cluster), milvus)
             finally:
                 for number in ENDING:
-                    signal.signal(number, signal.SIG_IGN)  # a second Ctrl+C must not keep this from its end
+                    signal.signal(number, signal.SIG_IGN)  # a second Ctrl+C must not interrupt the cleanup
                 cluster.stop()
     except Exception as error:
         for log in sorted(folder.rglob("*.log")):

@@ -1,7 +1,6 @@
-"""What the examples have in common: a real corpus with real embeddings, and a collection to put it into.
+"""Shared by the examples: a real corpus with real embeddings, and a collection to store it in.
 
-Needs ``pip install 'airflow-provider-milvus-rest[local]'`` for pymilvus: creating a collection whose rows can be
-upserted, and searching, are outside of what this provider does.
+Needs the extra ``[local]``, for pymilvus: this provider does not create collections or search them.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ def load(stem: str) -> list[dict[str, Any]]:
 
 
 def milvus_client() -> MilvusClient:
-    """pymilvus on the server of the connection ``milvus_rest_default``."""
+    """A pymilvus client for the server of the connection ``milvus_rest_default``."""
     settings = MilvusRestHook().get_conn().settings
     return MilvusClient(uri=settings.base_url, token=settings.token.get_secret_value() if settings.token else "")
 
 
 def create_collection(name: str, key: str = "name", texts: tuple[str, ...] = ("text",), dim: int = 384) -> None:
-    """Create an empty collection, by default for the corpus, in place of an older one."""
+    """Create an empty collection, by default for the corpus. Drops an existing one."""
     client = milvus_client()
     client.drop_collection(name)
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -48,7 +47,7 @@ def create_collection(name: str, key: str = "name", texts: tuple[str, ...] = ("t
 
 
 def write_jsonl(name: str, rows: list[dict[str, Any]]) -> str:
-    """Write rows as JSON Lines into a temporary folder, compressed if the name says so; the path."""
+    """Write rows as JSON Lines to a temporary folder, compressed if the name ends in ``.gz``. Returns the path."""
     path = Path(tempfile.gettempdir()) / "milvus_rest_examples" / name
     path.parent.mkdir(exist_ok=True)
     with gzip.open(path, "wt") if path.suffix == ".gz" else path.open("w") as file:

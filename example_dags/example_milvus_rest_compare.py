@@ -1,7 +1,7 @@
-"""Proof: rows are upserted, spoiled by somebody else, found by comparing, and repaired.
+"""Proof: rows are upserted, damaged by another program, found by a comparison, and repaired.
 
-The compare operator reads back what is stored, row by row. What is different or missing goes into a file, which the
-upsert operator takes.
+The compare operator reads back what is stored, row by row. It writes rows that are different or missing to a file,
+which the upsert operator reads.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def example_milvus_rest_compare() -> None:
 
     @task
     def meddle() -> None:
-        """Change a text, a vector by its last bit, and delete three rows, as another program might."""
+        """Change a text and the last bit of a vector, and delete three rows, as another program might."""
         import time
 
         import example_data

@@ -1,8 +1,7 @@
-"""Files: one task writes JSON Lines, the operator upserts them.
+"""Files: one task writes JSON Lines, and the operator upserts them.
 
-Unlike entities in XCom, files of any size pass between tasks. On workers with a disk in common a local path will do;
-otherwise write to an ``s3://…`` or any other URI that Airflow has an ``ObjectStoragePath`` for, and give its
-connection as ``source_conn_id``.
+Unlike entities in XCom, files can have any size. If the workers share a disk, use a local path. Otherwise write to
+``s3://…`` or any other URI that Airflow's ``ObjectStoragePath`` supports, and set ``source_conn_id`` to its connection.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def example_milvus_rest_files() -> None:
 
     @task
     def export() -> str:
-        """Write one compressed file; its path."""
+        """Write one compressed file, and return its path."""
         import example_data
 
         return example_data.write_jsonl("stdlib_docs.jsonl.gz", example_data.load("docs"))

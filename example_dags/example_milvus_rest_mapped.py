@@ -1,7 +1,7 @@
-"""Dynamic task mapping: a task for each of several files, whose counts are added up.
+"""Dynamic task mapping: one task per file, and the sum of their counts.
 
-The mapped tasks run at the same time, so no two of the files may hold a row with the same key: which one of them
-stands would be left to chance.
+The mapped tasks run at the same time, so two files must not contain rows with the same key: it would be undefined which
+row wins.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def example_milvus_rest_mapped() -> None:
 
     @task
     def export() -> list[str]:
-        """Write a file for each of four parts of the corpus; their paths."""
+        """Write a file for each of four parts of the corpus, and return their paths."""
         import example_data
 
         rows = example_data.load("docs")
@@ -48,7 +48,7 @@ def example_milvus_rest_mapped() -> None:
 
     @task
     def total(outputs: list[dict[str, Any]]) -> int:
-        """Add up what the mapped tasks wrote."""
+        """Add up the counts of the mapped tasks."""
         counts = [output["upsert_count"] for output in outputs]
         print(f"{' + '.join(map(str, counts))} = {sum(counts)} rows are in {COLLECTION!r}")
         assert sum(counts) == 608

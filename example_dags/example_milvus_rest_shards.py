@@ -1,7 +1,6 @@
-"""One large file, cut into shards that mapped tasks upsert side by side, on as many workers as there are.
+"""One large file, cut into shards that mapped tasks upsert in parallel, on any number of workers.
 
-No two shards hold the same row, and no two rows of the file have the same key; with keys that repeat, it would be left
-to chance which row of a key stands.
+No row is in two shards. The keys in the file are unique: with repeated keys, it would be undefined which row wins.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def example_milvus_rest_shards() -> None:
 
     @task
     def export() -> str:
-        """Write the corpus as one file; its path."""
+        """Write the corpus as one file, and return its path."""
         import example_data
 
         return example_data.write_jsonl("stdlib_docs_whole.jsonl", example_data.load("docs"))
@@ -40,18 +39,18 @@ def example_milvus_rest_shards() -> None:
     # [START howto_upsert_shards]
     @task
     def plan(path: str) -> list[list[dict[str, Any]]]:
-        return plan_shards(path, target_bytes=2**19)  # a real file would be cut into hundreds of megabytes
+        return plan_shards(path, target_bytes=2**19)  # for real files, use hundreds of megabytes
 
     upsert = MilvusRestUpsertOperator.partial(
         task_id="upsert",
         collection_name=COLLECTION,
-        max_active_tis_per_dag=2,  # at most two shards at a time: what the server can take, not what Airflow can
+        max_active_tis_per_dag=2,  # at most two shards at a time: the limit of the server, not of Airflow
     ).expand(files=plan(export()))
     # [END howto_upsert_shards]
 
     @task
     def total(outputs: list[dict[str, Any]]) -> int:
-        """Add up what the mapped tasks wrote."""
+        """Add up the counts of the mapped tasks."""
         counts = [output["upsert_count"] for output in outputs]
         print(f"{' + '.join(map(str, counts))} = {sum(counts)} rows of one file are in {COLLECTION!r}")
         assert sum(counts) == sum(output["read_count"] for output in outputs) == 608

@@ -1,6 +1,6 @@
-"""TaskFlow: a task returns entities, the operator upserts them, later tasks use its counts and search.
+"""TaskFlow: a task returns entities, the operator upserts them, and later tasks use its counts and search.
 
-Run it with ``python example_dags/example_milvus_rest_taskflow.py``; the README says how.
+Run it with ``python example_dags/example_milvus_rest_taskflow.py``, as the README describes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def example_milvus_rest_taskflow() -> None:
 
         example_data.create_collection(COLLECTION)
 
-    @task(show_return_value_in_logs=False)  # or Airflow writes every vector into the log
+    @task(show_return_value_in_logs=False)  # otherwise Airflow writes every vector to the log
     def embed() -> list[dict[str, Any]]:
         import example_data
 
@@ -45,14 +45,14 @@ def example_milvus_rest_taskflow() -> None:
 
     @task
     def report(outputs: dict[str, Any], upsert_count: int) -> None:
-        """The counts come as a dict, and each under its own key."""
+        """Print the counts: they are one dict, and each has its own key."""
         for name, value in outputs.items():
             print(f"{name:>18}: {value}")
         assert upsert_count == outputs["read_count"]
 
     @task(show_return_value_in_logs=False)
     def search() -> list[dict[str, Any]]:
-        """Ask questions that are not in the corpus, and show the best three answers to each."""
+        """Search with questions that are not in the corpus, and show the best three answers to each."""
         import example_data
 
         queries = example_data.load("queries")

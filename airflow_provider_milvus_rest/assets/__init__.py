@@ -1,1 +1,1 @@
-"""Milvus collections as assets, and in lineage."""
+"""Milvus collections as Airflow assets and in OpenLineage."""

@@ -1,6 +1,6 @@
-"""``milvus://host:port/db/collection``: a collection as an asset of Airflow.
+"""``milvus://host:port/db/collection``: a collection as an Airflow asset.
 
-User, password, TLS and the version of the API are not part of it: however a collection is reached, its name is one.
+User, password, TLS and API version are not part of the URI: a collection has one URI, however it is reached.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ DEFAULT_DATABASE = "default"
 
 
 def collection_uri(server: str, db_name: str | None, collection_name: str) -> str:
-    """The URI of a collection on the server at an ``http://host:port``; of ``default`` if ``db_name`` is None."""
+    """The URI of a collection on ``server`` (``http://host:port``), in database ``default`` if ``db_name`` is None."""
     path = "/".join(quote(name, safe="") for name in (db_name or DEFAULT_DATABASE, collection_name))
     return f"{SCHEME}://{server.partition('://')[2].lower()}/{path}"
 
@@ -34,7 +34,7 @@ def create_asset(
 
     :param host: as in the connection: a host name or address, which may have ``http://``, ``https://`` and a port.
     :param port: as in the connection; default 19530, or 443 with ``https://``.
-    :param extra: the asset's own, which is not that of its events.
+    :param extra: the asset's extra, not that of its events.
     :raises ConnectionSettingsError: ``host`` cannot be used.
     """
     from airflow.providers.common.compat.assets import Asset
@@ -43,21 +43,21 @@ def create_asset(
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
-    """One form for each collection, for Airflow: the host in lower case, with a port, without a user.
+    """Normalize a collection's URI for Airflow: the host in lower case, with a port, without a user.
 
-    :raises ValueError: it is not the URI of a collection.
+    :raises ValueError: ``uri`` is not the URI of a collection.
     """
     names = uri.path.split("/")[1:]
-    if not uri.hostname or len(names) != 2 or not all(names) or uri.query:
+    if not uri.hostname or len(names) != 2 or not all(names) or uri.query or uri.fragment:
         raise ValueError(
-            f"URI format {SCHEME}:// must name host, database and collection, and nothing else: "
+            f"URI format {SCHEME}:// must contain a host, a database and a collection, and nothing else: "
             f"{SCHEME}://host:{DEFAULT_PORT}/{DEFAULT_DATABASE}/collection"
         )
     return urlsplit(collection_uri(base_url(uri.hostname, uri.port), unquote(names[0]), unquote(names[1])))
 
 
 def split_outlets(outlets: Iterable[Any], uri: str) -> tuple[list[Any], list[Any]]:
-    """The outlets that are the collection at ``uri``, by database and name, as hosts may have several; and others."""
+    """Split Milvus outlets into the collection at ``uri`` and others. A host can have several names and is ignored."""
     own: list[Any] = []
     others: list[Any] = []
     for outlet in outlets:

@@ -1,6 +1,6 @@
-"""What OpenLineage is told of a run.
+"""Describes a run for OpenLineage.
 
-It has no convention for Milvus: names are those of a database, ``db.collection`` in ``milvus://host:port``.
+OpenLineage has no convention for Milvus. Names follow the one for databases: ``db.collection`` in ``milvus://host:port``.
 """
 
 from collections.abc import Iterable
@@ -27,10 +27,10 @@ def convert_asset_to_openlineage(asset: "Asset", lineage_context: Any) -> "Datas
 
 
 def lineage(uri: str | None, files: Iterable[str], report: IngestReport) -> "OperatorLineage":
-    """The files of a run, and the collection with the rows and bytes that it took in this try of the task alone.
+    """The files and the collection of a run, with the rows and bytes written by this try of the task only.
 
-    Of more than 100 files, their folders, at most as many, since an event has its limits. ``uri`` is None if the run
-    did not get as far as to know it.
+    More than 100 files are replaced by up to 100 of their folders, because events have a size limit. ``uri`` is None
+    if the run failed before it was known.
     """
     from airflow.providers.common.compat.openlineage import facet
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -47,8 +47,8 @@ def lineage(uri: str | None, files: Iterable[str], report: IngestReport) -> "Ope
 
 
 def _names(uri: str) -> dict[str, str]:
-    """Namespace and name in OpenLineage of a collection, a file or an object in a storage."""
-    # Not by urlsplit: in the names of objects, "#", "?" and "%" are what they are.
+    """The OpenLineage namespace and name of a collection, a file or an object in a storage."""
+    # Without urlsplit, because "#", "?" and "%" have no special meaning in object names.
     scheme, remote, rest = uri.partition("://")
     netloc, _, path = rest.partition("/")
     if not remote or scheme == "file":

@@ -1,4 +1,4 @@
-"""The connection to Milvus: its client, and what can be asked about collections."""
+"""The connection to Milvus: its client, and methods that describe collections."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ from airflow_provider_milvus_rest.text import shown
 
 
 class MilvusRestConnectionHook(BaseHook):
-    """What the hook knows of its connection.
+    """The part of the hook that handles its connection.
 
     :param milvus_rest_conn_id: the Airflow connection to use.
     """
@@ -32,7 +32,7 @@ class MilvusRestConnectionHook(BaseHook):
 
     @final_errors()
     def get_conn(self) -> MilvusRestClient:
-        """The client for the connection, made once; a ConnectionSettingsError names a field that cannot be used."""
+        """Return the client, which is created once. A ConnectionSettingsError names a field that cannot be used."""
         if self._client is None:
             connection = self.get_connection(self.milvus_rest_conn_id)
             fields = {name: getattr(connection, name) for name in ("host", "port", "login", "password", "schema")}
@@ -67,12 +67,12 @@ class MilvusRestConnectionHook(BaseHook):
 
     @final_errors()
     def collection_uri(self, collection_name: str, db_name: str | None = None) -> str:
-        """A collection as an asset, ``milvus://host:port/db/collection``. An alias is not followed."""
+        """Return a collection's asset URI, ``milvus://host:port/db/collection``. An alias is not resolved."""
         _check_name("collection_name", collection_name)
         return collection_uri(self.get_conn().settings.base_url, self._database(db_name), collection_name)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Whether the connection works, and the number of collections, or what is wrong and what to do about it."""
+        """Return whether the connection works, and a message with the number of collections or the error."""
         try:
             names = self.list_collections()
         except (e.MilvusRestError, AirflowException) as error:
@@ -90,14 +90,14 @@ class MilvusRestConnectionHook(BaseHook):
             self.get_conn().check_partition(partition_name)
 
     def _database(self, db_name: str | None) -> str | None:
-        """``db_name`` or the connection's; an empty name is an error, since it would mean another database."""
+        """Return ``db_name`` or the connection's database. An empty name is refused: it would mean another database."""
         if db_name is not None:
             _check_name("db_name", db_name)
         return db_name or self.get_conn().settings.database
 
 
 def _extra(text: str | None) -> dict[str, Any]:
-    """A connection's extra, which Airflow takes for an empty one if it cannot be read."""
+    """Parse a connection's extra. Airflow itself treats an extra that it cannot parse as empty."""
     try:
         extra = json.loads(text) if text and text.strip() else {}
     except ValueError:

@@ -1,4 +1,4 @@
-"""The border where errors of this package become Airflow's."""
+"""Translates errors of this package into Airflow's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +12,20 @@ from airflow_provider_milvus_rest.exceptions import MilvusRestError
 
 @cache
 def _final(cls: type[MilvusRestError]) -> type[MilvusRestError]:
-    """An exception class with the base by which Airflow knows not to retry; pickled, it is the class without it."""
+    """Return ``cls`` with AirflowFailException as another base. Its instances are pickled as instances of ``cls``."""
     members = {"__module__": cls.__module__, "__reduce__": lambda error: (cls, error.args, vars(error))}
     return type(cls.__name__, (cls, AirflowFailException), members)
 
 
 @contextmanager
 def final_errors() -> Iterator[None]:
-    """Give an exception that a retry cannot help the base class by which Airflow knows that."""
+    """Raise errors that a retry cannot fix as AirflowFailException too, so that Airflow does not retry the task."""
     try:
         yield
     except MilvusRestError as error:
         if error.retryable or isinstance(error, AirflowFailException):
             raise
-        cls: Any = type(error)  # mypy confuses the hash of a class with that of its objects
+        cls: Any = type(error)  # mypy confuses the hash of a class with that of its instances
         final: MilvusRestError = _final(cls)(*error.args)
         vars(final).update(vars(error))
         raise final.with_traceback(error.__traceback__) from error.__cause__

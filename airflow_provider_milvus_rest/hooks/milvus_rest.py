@@ -1,4 +1,4 @@
-"""The Airflow connection of type ``milvus_rest``."""
+"""The hook for Airflow connections of type ``milvus_rest``."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,16 +25,16 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import FieldMap
 from airflow_provider_milvus_rest.text import shown
 
-SCHEMA_SECONDS = 60  # how long MilvusRestHook.upsert goes by what it knows of a collection
+SCHEMA_SECONDS = 60  # how long MilvusRestHook.upsert caches a schema
 
 
 class MilvusRestHook(MilvusRestConnectionHook):
     """Upserts entities into Milvus over its REST API.
 
-    ``collection_name``, ``db_name`` and ``partition_name`` are always those of
+    ``collection_name``, ``db_name`` and ``partition_name`` have the same meaning as in
     :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`. Methods that reach the server
     raise a :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`, which is also an ``AirflowFailException``
-    where a retry cannot help.
+    if a retry cannot help.
 
     :param milvus_rest_conn_id: the Airflow connection to use.
     """
@@ -44,10 +44,10 @@ class MilvusRestHook(MilvusRestConnectionHook):
         self._stop = Stop()
         self._schemas: dict[tuple[str, str | None], tuple[float, CollectionSchema, RowEncoder]] = {}
 
-    # Airflow before 3.2 asks for these two the class that the provider info names, and not its bases.
+    # Airflow before 3.2 looks these two up in the class that the provider info names, not in its bases.
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """The form's own fields, for Airflow before 3.2, which does not read them from the provider info."""
+        """The custom form fields, for Airflow before 3.2, which does not read them from the provider info."""
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import StringField
 
@@ -59,13 +59,13 @@ class MilvusRestHook(MilvusRestConnectionHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Labels and placeholders of the form's common fields, likewise."""
+        """Labels and placeholders of the standard form fields, for Airflow before 3.2."""
         return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     def close(self) -> None:
         """Close the client's connections; the hook can be used again afterwards."""
         self._schemas.clear()
-        if self._stop.now:  # else a run of another thread could not be stopped any more
+        if self._stop.now:  # otherwise a run in another thread could no longer be stopped
             self._stop = Stop()
         super().close()
 
@@ -81,7 +81,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
 
         :param data: one entity (a dict of field names and values) or a list of them, each with its own primary key.
         :return: the count and the primary keys Milvus acknowledged, in the order of ``data``.
-        :raises RowError: before anything is sent: an entity cannot be stored exactly as it is, or two have one key.
+        :raises RowError: an entity cannot be stored exactly as it is, or two have the same key. Nothing is sent.
         """
         single = isinstance(data, Mapping)
         if not single and not isinstance(data, (list, tuple)):
@@ -104,7 +104,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
         try:
             return self.get_conn().upsert(request, list(encoded))
         except (e.DataRefusedError, e.NotFoundError):
-            self._schemas.clear()  # another collection may have taken its place
+            self._schemas.clear()  # the collection may have been replaced
             raise
 
     @final_errors()
@@ -133,18 +133,18 @@ class MilvusRestHook(MilvusRestConnectionHook):
     ) -> IngestReport:
         """Upsert any number of entities, streaming them in requests of limited size, several at a time.
 
-        If several rows have one primary key, the last one stands. In memory are ``concurrency + 1`` requests. The
-        parameters that are not described here are those of
+        If several rows have the same primary key, the last one wins. Up to ``concurrency + 1`` requests are held in
+        memory. The other parameters are those of
         :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
 
         :param rows: an iterable of entities (dicts) or of tables, one table, or
             :class:`~airflow_provider_milvus_rest.rows.readers.FileRows`.
         :param rejects_file: with ``on_reject="skip"``: a ``pathlib.Path`` or ``ObjectStoragePath`` to write, see
             :mod:`~airflow_provider_milvus_rest.rows.rejected`.
-        :param report: the report to fill and return; it stays true if this raises. Default: a new one.
-        :param checkpoint: where to resume, and to save how far this run is.
-        :raises RowsRejectedError: naming the first of the rejected rows.
-        :raises StoppedError: there was a :meth:`stop`.
+        :param report: the report to fill and return. It is correct even if this raises. Default: a new one.
+        :param checkpoint: where to resume from and to save the progress of this run.
+        :raises RowsRejectedError: too many rows are rejected. The message names the first ones.
+        :raises StoppedError: :meth:`stop` was called.
         """
         limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file)
         shape = (rows_path, field_map, key_from, convert)
@@ -173,12 +173,12 @@ class MilvusRestHook(MilvusRestConnectionHook):
         differences_file: Any = None,
         report: CompareReport | None = None,
     ) -> CompareReport:
-        """Compare any number of entities with what is stored; the parameters are those of :meth:`ingest`, and these:
+        """Compare any number of entities with the stored rows. The parameters are those of :meth:`ingest`, and:
 
         :param on_difference: ``"fail"`` raises if a row is different, missing or rejected; ``"report"`` only counts.
-        :param differences_file: a ``pathlib.Path`` or ``ObjectStoragePath`` to write the rows to that are different or
-            missing; :meth:`ingest` of it repairs the collection.
-        :raises RowsDifferError: naming the first of them.
+        :param differences_file: a ``pathlib.Path`` or ``ObjectStoragePath`` for the different and missing rows. To
+            repair the collection, :meth:`ingest` this file.
+        :raises RowsDifferError: with ``"fail"``. The message names the first rows.
         """
         on_reject = "fail" if differences_file is None else "skip"
         limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, None, differences_file)
@@ -198,23 +198,23 @@ class MilvusRestHook(MilvusRestConnectionHook):
         db_name: str | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """What :meth:`ingest` does, or with its report, :meth:`compare`; the limits and choices are one value."""
+        """Do what :meth:`ingest` does, or :meth:`compare` if given its report, with all settings in ``options``."""
         source = rows if isinstance(rows, FileRows) else _entities(rows)
         retry = Retry(options.retry_seconds, options.concurrency, self.log.warning, self._stop)
-        client = self.get_conn()  # Airflow is asked for it by this thread
+        client = self.get_conn()  # gets the connection from Airflow, in this thread
         self._check_partition(options.partition_name)
         schema = retry.in_thread(lambda: retry.call(lambda: self.describe_collection(collection_name, db_name)))
         schema.check_partition(options.partition_name)
         if warning := schema.unreadable():
             if options.verify_sample or isinstance(report, CompareReport):
                 raise e.RequestRefusedError(f"{warning} Rows cannot be read back.")
-            self.log.warning("%s What is upserted cannot be searched until then.", warning)
+            self.log.warning("%s Upserted rows cannot be searched until then.", warning)
         if checkpoint:
             target = client.settings.base_url, client.settings.api_version
             checkpoint.bind(*target, schema.model_dump(mode="json"), *options.deciding())
         log = partial(self.log.info, "Collection %s: %s", schema.name)
-        walk: Any = Compare if isinstance(report, CompareReport) else Ingest
-        run = walk(client, schema, options, report, retry, Progress(report, source.share, log), checkpoint)
+        cls: Any = Compare if isinstance(report, CompareReport) else Ingest
+        run = cls(client, schema, options, report, retry, Progress(report, source.share, log), checkpoint)
         try:
             run.run(source)
         finally:
@@ -223,21 +223,21 @@ class MilvusRestHook(MilvusRestConnectionHook):
                 self.log.warning("Collection %s: %s", schema.name, warning)
             try:
                 report.check()
-            except AssertionError as fault:  # what the run failed with matters more
+            except AssertionError as fault:  # the error of the run matters more
                 self.log.error("%s", fault)
         report.check()
         if checkpoint:
             checkpoint.clear()
 
     def stop(self) -> None:
-        """Let each :meth:`ingest` that runs end within some two seconds, or when its source has given the next row.
+        """End each running :meth:`ingest` within about two seconds, or when its source returns the next row.
 
-        Safe in a signal handler. Until :meth:`close`, another one ends at once.
+        It can be called in a signal handler. Until :meth:`close`, new calls of :meth:`ingest` end at once.
         """
         self._stop.now = True
 
     def _described(self, collection_name: str, db_name: str | None) -> tuple[float, CollectionSchema, RowEncoder]:
-        """A collection, from memory for :data:`SCHEMA_SECONDS`: describing for each row would double the requests."""
+        """Describe a collection, cached for :data:`SCHEMA_SECONDS`. Otherwise each upsert takes two requests."""
         name, now = (collection_name, db_name), time.monotonic()
         if name not in self._schemas or self._schemas[name][0] < now:
             schema = self.describe_collection(collection_name, db_name)

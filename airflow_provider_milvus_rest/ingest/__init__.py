@@ -1,1 +1,1 @@
-"""Rows through batches to a report. Imports nothing of Airflow."""
+"""Sends rows in batches and reports the results. Does not import Airflow."""

@@ -8,9 +8,9 @@ from airflow_provider_milvus_rest.rows.schema import Key
 
 @dataclass(slots=True)
 class Pending:
-    """A row to be sent: its key and text, where it came from, its place in the source, and the row it replaced.
+    """A row to send: its key, encoded text, position, number in the source, and the ``earlier`` row that it replaces.
 
-    ``given`` is the row as it was given, if the text does not tell.
+    ``given`` is the row as it was read, if the text is not enough to restore it.
     """
 
     key: Key
@@ -32,7 +32,7 @@ class Batch:
     max_rows: int
     max_bytes: int
     rows: dict[Key, Pending] = field(default_factory=dict)
-    _held: int = 0  # rows that were replaced are kept, so they count too
+    _held: int = 0  # replaced rows are kept, so they count too
     _bytes: int = 0
 
     def has_room(self, row: Pending) -> bool:
@@ -48,6 +48,6 @@ class Batch:
         return row.earlier is not None
 
     def take(self) -> dict[Key, Pending]:
-        """The rows, in order; the batch is empty then."""
+        """Return the rows in order, and empty the batch."""
         rows, self.rows, self._held, self._bytes = self.rows, {}, 0, 0
         return rows

@@ -1,9 +1,9 @@
-"""How far a run is, kept where the next try of the task finds it.
+"""Saves the progress of a run, so that the next try of the task can resume.
 
-A resume only saves work, so it happens only where it is sure: the input and all that decides what is stored are the
-same, nobody has cleared the task in between, and some of the rows that it would skip are read back first. What is
-skipped is the beginning of the source up to the first row that was not acknowledged: rows before it are all stored, or
-dropped for a later row of their request that is. A rejected row ends it too, so that each try's rejects file is whole.
+Resuming only saves work, so it happens only if it is safe: the input and everything else that determines what is stored
+are the same, nobody has cleared the task in between, and a sample of the rows to skip is still there. A run resumes at
+the first row that was not acknowledged: all rows before it are stored, or were dropped for a later row of their request
+that is. It also resumes no later than the first rejected row, so that each try's rejects file is complete.
 """
 
 import time
@@ -21,15 +21,15 @@ from airflow_provider_milvus_rest.text import excerpt
 
 KEY = "airflow_provider_milvus_rest"
 _SECONDS = 1.0
-_SAMPLE, _MAX_KEY_CHARS = 16, 1000  # stored keys that are kept, so that the next try can look them up
+_SAMPLE, _MAX_KEY_CHARS = 16, 1000  # limits of the keys that are saved for the next try to look up
 STALE_SECONDS = 10.0
-"""How long a row may stay unseen after it was acknowledged: REST v1 reads with bounded staleness."""
+"""How long an acknowledged row may stay invisible: REST v1 reads with bounded staleness."""
 _LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
-"""For one request, and for all: a restarted Milvus takes writes before it can read (code 101, or no answer)."""
+"""For one request and for all: a restarted Milvus accepts writes before reads (code 101, or no response)."""
 
 
 class Progressed(BaseModel):
-    """How many rows of the source need not be sent again, the duplicates among them, and some of their keys."""
+    """How many rows of the source need not be sent again, how many of these are duplicates, and some of their keys."""
 
     fingerprint: str
     read_count: NonNegativeInt
@@ -38,25 +38,25 @@ class Progressed(BaseModel):
 
 
 class Checkpoint:
-    """Saves how far a run is, every second. It only saves work: if it fails, the run continues without it.
+    """Saves the progress of a run every second. If saving fails, the run continues without it.
 
-    :param store: Airflow's ``task_state_store`` (3.3), or what has its ``get``, ``set`` and ``delete``.
+    :param store: Airflow's ``task_state_store`` (3.3), or an object with its ``get``, ``set`` and ``delete``.
     :param source: the fingerprint of the input.
     """
 
     def __init__(self, store: Any, source: str, log: Callable[[str], None]) -> None:
         self._store, self._fingerprint, self._log = store, source, log
         self._last = time.monotonic()
-        self._marks: list[Progressed] = []  # of batches that are not stored, or after one that is not
+        self._marks: list[Progressed] = []  # of batches that are not stored, or come after one that is not
         self._stored: set[int] = set()
         self._saved = self._reached = Progressed(fingerprint="", read_count=0, duplicate_count=0, keys=[])
 
     def bind(self, *settings: Any) -> None:
-        """Add all else that decides what is stored."""
+        """Add everything else that determines what is stored to the fingerprint."""
         self._fingerprint = fingerprint(self._fingerprint, *settings)
 
     def resume(self, find: Callable[[list[Key]], set[Key]], retry: Retry) -> Progressed | None:
-        """Where an earlier try of the same work ended. ``find`` says which of some keys the collection holds."""
+        """Return where to resume, or None to start over. ``find`` returns those of the given keys that are stored."""
         found = self._call("get", KEY)
         if found is None:
             return None
@@ -64,7 +64,7 @@ class Checkpoint:
             progressed = Progressed.model_validate(found)
             why = self._why_not(progressed, find, retry)
         except ValidationError:
-            why = "what the earlier try saved cannot be read"
+            why = "the progress saved by the earlier try cannot be read"
         if why:
             self._log(f"Starting over: {why.rstrip('.')}.")
             return None
@@ -74,14 +74,14 @@ class Checkpoint:
         return progressed
 
     def mark(self, read_count: int, duplicate_count: int, keys: list[Key]) -> Progressed:
-        """Where a try could resume, once all rows so far are stored; ``keys`` are of the batch that ends there."""
+        """Return where a try could resume once all rows so far are stored. ``keys`` are those of the last batch."""
         keys = [key for key in keys[:1] + keys[-1:] if _can_be_looked_up(key)]
         counts = {"read_count": read_count, "duplicate_count": duplicate_count}
         self._marks.append(Progressed(fingerprint=self._fingerprint, keys=keys, **counts))
         return self._marks[-1]
 
     def stored(self, mark: Progressed) -> None:
-        """Every row of this mark's batch is; save how far that goes without a gap, if it is time."""
+        """Record that this mark's batch is stored. Advance to the first gap, and save if it is time."""
         self._stored.add(mark.read_count)
         while self._marks and self._marks[0].read_count in self._stored:
             reached = self._marks.pop(0)
@@ -94,19 +94,19 @@ class Checkpoint:
             self.save()
 
     def save(self) -> None:
-        """Save, if there is something new."""
+        """Save the progress if it has changed."""
         if self._reached is not self._saved:
             self._last, self._saved = time.monotonic(), self._reached
             self._call("set", KEY, self._reached.model_dump())
 
     def clear(self) -> None:
-        """Forget it: the run has ended well."""
+        """Delete the saved progress: the run has succeeded."""
         self._call("delete", KEY)
 
     def _why_not(self, found: Progressed, find: Callable[[list[Key]], set[Key]], retry: Retry) -> str | None:
-        """Why rows cannot be skipped; None if they are there."""
+        """Return why rows cannot be skipped, or None if they can."""
         if found.fingerprint != self._fingerprint:
-            return "the input, the collection or the settings have changed since the earlier try, or it was cleared"
+            return "the input, the collection or the settings have changed or a task was cleared since the earlier try"
         keys, begin = found.keys, time.monotonic()
         while keys:
             try:
@@ -129,10 +129,10 @@ class Checkpoint:
         try:
             return getattr(self._store, method)(*arguments)
         except Exception as error:
-            self._log(f"The task's state store does not work, so a retry may start over: {excerpt(str(error))}")
+            self._log(f"Cannot use the task state store, so a retry may start over: {excerpt(str(error))}")
             return None
 
 
 def _can_be_looked_up(key: Key) -> bool:
-    """Milvus 2.3.5 does not find the Int64 keys at the ends of their range; long texts would fill the state store."""
+    """Milvus 2.3.5 does not find Int64 keys at the ends of the range; long strings would fill the state store."""
     return len(key) <= _MAX_KEY_CHARS if isinstance(key, str) else abs(key) < 2**63 - 1

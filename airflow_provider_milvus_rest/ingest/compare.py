@@ -1,4 +1,4 @@
-"""A source compared with what a collection holds: the walk of an upsert, in whose lanes rows are read back."""
+"""Compares a source with a collection. It works like an upsert, but its requests read rows back."""
 
 import pickle
 import tempfile
@@ -15,18 +15,18 @@ _SPOOLED_BYTES = 2**24
 
 
 class Compare(Ingest):
-    """Compares each row. One that differs is held, in a temporary file, until the source has ended: a later row of its
-    key may be the one that is stored, and what was written just before may not be seen yet. Then it is read again.
+    """Compares each row. Rows that differ are kept in a temporary file and read again after the end of the source: a
+    later row with the same key may be the one that is stored, and recent writes may not be visible yet.
     """
 
     report: CompareReport  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._rejects = Rejects()  # rows that cannot be stored are counted and named, and do not stop the run
+        self._rejects = Rejects()  # rejected rows are counted and named, but do not end the run
         self._rejects.limit = None
         self._found = Rejects(self.options.rejects, name="differences_path")
-        self._held: dict[Key, int] = {}  # where in the file
+        self._held: dict[Key, int] = {}  # its offset in the file
         self._file = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115
         self._final = False
 
@@ -35,7 +35,7 @@ class Compare(Ingest):
     def _acknowledge(self, rows: list[Pending], found: list[RowError | None]) -> None:
         report = self.report
         for row, difference in zip(rows, found, strict=True):
-            if self._held.pop(row.key, None) is not None:  # batches that share a key come in the order of the source
+            if self._held.pop(row.key, None) is not None:  # batches that share a key arrive in source order
                 report.duplicate_count += 1
             if difference is None:
                 report.equal_count += 1
@@ -45,7 +45,7 @@ class Compare(Ingest):
             else:
                 report.missing_count += difference.field is None
                 report.different_count += difference.field is not None
-                self._found.add(self._given(row), difference, self._octets)
+                self._found.add(self._given(row), difference, self._binary)
 
     def _complete(self) -> None:
         super()._complete()
@@ -56,11 +56,11 @@ class Compare(Ingest):
                 self._file.seek(place)
                 del self._held[key]
                 self._in_hand += 1
-                self._put(Pending(*pickle.load(self._file)))  # noqa: S301 # what was written above
+                self._put(Pending(*pickle.load(self._file)))  # noqa: S301 # written above
             super()._complete()
 
     def _verify(self) -> None:
-        """Raise what the comparison has found, if it is to fail."""
+        """Raise RowsDifferError if rows differ and ``on_difference`` is ``"fail"``."""
         report = self.report
         count = report.different_count + report.missing_count + report.rejected_count
         if count and self.options.on_difference == "fail":

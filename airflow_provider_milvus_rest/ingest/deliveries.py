@@ -1,8 +1,8 @@
-"""The one place that decides about a batch: what of it is sent next, in which parts, and when it is over.
+"""Decides what to send next of each batch, in which parts, and when the batch is done.
 
-Only the main thread comes here. A batch that Milvus refuses is halved until the rows at fault stand alone, but only
-once it has accepted a row of the run. Until then the run is in *doubt*, since the fault may not be in the rows at all:
-batches are kept, and some of their rows sent alone, until one is accepted, or so many were refused that none will be.
+Only the main thread runs this code. If Milvus refuses a batch, the batch is halved until the rows at fault are found,
+but only after Milvus has accepted a row of the run. Until then the run is *in doubt*, because the rows may not be at
+fault at all: batches are kept, and single rows of them are sent, until one is accepted or too many are refused.
 """
 
 import time
@@ -15,16 +15,16 @@ from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Part, Sent
 from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rows.schema import Key
 
-_MAX_TRIES = 50  # refused requests, with no row accepted, after which none will be
-_MAX_KEPT = 1000  # batches that are kept in doubt; there are as many only if they are small
+_MAX_TRIES = 50  # refused requests after which a run gives up if no row was accepted
+_MAX_KEPT = 1000  # batches that are kept while in doubt; their bytes are limited too
 _MAX_HOLD_SECONDS = 60.0
 
 
 @dataclass(eq=False)
 class _Delivery:
-    """A batch on its way, its bytes, and how many of its rows are ``left``: neither acknowledged nor rejected."""
+    """A batch in flight, its size in bytes, and how many rows are ``left``: neither acknowledged nor rejected."""
 
-    mark: Any  # comes back when all rows are stored; None once one was rejected
+    mark: Any  # returned when all rows are stored; None after one is rejected
     rows: dict[Key, Pending]
     left: int
     size: int
@@ -33,10 +33,10 @@ class _Delivery:
 
 @dataclass
 class Event:
-    """Rows were acknowledged, or refused; the ``earlier`` one of a refused row is sent instead.
+    """Rows were acknowledged or refused. If a refused row had replaced an ``earlier`` one, that one is sent instead.
 
-    ``found`` is what sending the acknowledged ones returned; ``stored`` is the mark of a batch of which all rows are;
-    ``too_large`` counts bytes; ``error`` ends the run.
+    ``found`` is what ``send`` returned for the acknowledged rows; ``stored`` is the mark of a batch whose rows are all
+    stored; ``too_large`` is the size in bytes of a request that was too large; ``error`` ends the run.
     """
 
     acknowledged: list[Pending] = field(default_factory=list)
@@ -48,10 +48,10 @@ class Event:
 
 
 class Deliveries:
-    """The batches on their way, at most ``concurrency`` at a time, and never two that share a key.
+    """The batches in flight: at most ``concurrency`` at a time, and never two that share a key.
 
-    The keys of a request that timed out are held for ``read_timeout`` seconds more: Milvus or a gateway may apply it
-    late, and a newer row of the key must not be overtaken.
+    After a request times out, rows with its keys wait for ``read_timeout`` seconds (60 at most): Milvus or a gateway
+    may still apply the request, and it must not overwrite a newer row.
     """
 
     def __init__(self, options: Options, lanes: Lanes, read_timeout: float) -> None:
@@ -64,27 +64,27 @@ class Deliveries:
         self.accepted = False  # whether Milvus has accepted a row
         self._tries, self._error = 0, DataRefusedError("")
         self._undecided: list[Part] = []
-        self._refused: list[tuple[Part, DataRefusedError]] = []  # each a row that was sent alone
+        self._refused: list[tuple[Part, DataRefusedError]] = []  # each part is a single row
 
     def busy(self) -> bool:
-        """Whether something is being sent, or will be."""
+        """Whether parts are being sent or waiting to be sent."""
         return bool(self._waiting or self._lanes.sending)
 
     def in_doubt(self) -> bool:
-        """Whether rows were refused and are not decided about, since none was accepted so far."""
+        """Whether Milvus has refused rows and has not accepted any so far."""
         return not self.accepted and bool(self._undecided or self._refused)
 
     def unconfirmed(self) -> int:
-        """How many rows are on their way, or kept."""
+        """How many submitted rows are neither acknowledged nor rejected."""
         return sum(delivery.left for delivery in self._open)
 
     def has_room(self, rows: dict[Key, Pending]) -> bool:
-        """Whether a batch may come now: sent beside one that has one of its keys, either of the two could win."""
+        """Whether a batch can be submitted now. It must share no key with those in flight: either could win."""
         limit = self._count
         if self.in_doubt():
             limit, rows_kept = _MAX_KEPT, len(self._refused) + sum(len(part.rows) for part in self._undecided)
             if self.busy() or (self._undecided and self._tries < 2 * rows_kept.bit_length()):
-                return False  # more rows of those that are kept are tried first
+                return False  # first, more of the kept rows are tried
         if len(self._open) >= limit or sum(delivery.size for delivery in self._open) > self._max_bytes:
             return False
         self._held = [(until, held) for until, held in self._held if until > time.monotonic()]
@@ -92,16 +92,16 @@ class Deliveries:
         return all(rows.keys().isdisjoint(keys) for keys in taken)
 
     def submit(self, mark: Any, rows: dict[Key, Pending]) -> None:
-        """Send a batch; there must be room."""
+        """Send a batch. There must be room for it (:meth:`has_room`)."""
         delivery = _Delivery(mark, rows, len(rows), sum(len(row.text) for row in rows.values()))
         self._open.append(delivery)
         (self._undecided if self.in_doubt() else self._waiting).append(Part(delivery, list(rows.values())))
         self._start()
 
     def next(self, timeout: float) -> Sent | Event:
-        """Wait for what happens next, and send what follows; queue.Empty if nothing does within ``timeout`` seconds.
+        """Wait for the next event, and send what follows from it. Raises queue.Empty after ``timeout`` seconds.
 
-        In doubt, and with nothing on its way, a row is tried; if enough were, this is the end of the doubt.
+        If the run is in doubt and nothing is in flight, send a single row, or give up if enough rows were refused.
         """
         if self.in_doubt() and not self.busy():
             if not self._undecided or self._tries >= _MAX_TRIES:
@@ -115,7 +115,7 @@ class Deliveries:
         return event
 
     def _try_one(self) -> None:
-        """In doubt, send one of the newest untried rows alone."""
+        """While in doubt, send one row alone: the middle row of the largest, newest part."""
         part = max(reversed(self._undecided), key=lambda part: len(part.rows))
         self._undecided.remove(part)
         middle = len(part.rows) // 2
@@ -124,15 +124,15 @@ class Deliveries:
         self._start()
 
     def _give_up(self) -> Event:
-        """In doubt: a lone row is at fault; several are not."""
+        """End the doubt: reject the row if there is only one. If there are several, the rows are not at fault."""
         count, error = len(self._refused), self._error
         if count == 1 and not self._undecided:
             return Event(refused=self._reject())
-        what = f"Milvus accepted none of the rows, {count} of which were sent alone: a row is not the cause."
+        what = f"Milvus accepted none of the rows, not even the {count} sent alone: the rows are not the cause."
         return Event(error=type(error)(f"{what} {error.args[0]}", code=error.code, http_status=error.http_status))
 
     def stop(self) -> None:
-        """Send nothing that is not yet being sent."""
+        """Start no more requests."""
         self._waiting.clear()
         self._count = 0
 
@@ -156,7 +156,7 @@ class Deliveries:
             self._waiting.insert(0, Part(delivery, part.rest))
         if len(rows) == 1:
             self._refused.append((part, error))
-            if earlier := rows[0].earlier:  # of the same key, which stands now
+            if earlier := rows[0].earlier:  # with the same key, which is sent instead
                 (self._waiting if self.accepted else self._undecided).insert(0, Part(delivery, [earlier]))
             return Event(refused=self._reject() if self.accepted else [])
         if self.accepted:
@@ -166,7 +166,7 @@ class Deliveries:
         return Event(too_large=part.size if isinstance(error, RequestTooLargeError) else None)
 
     def _halve(self, delivery: _Delivery, rows: list[Pending]) -> None:
-        """Send half of the rows, which are at fault; if that is accepted, the fault is in the other half."""
+        """Send half of some refused rows. If it is accepted, the fault is in the other half."""
         middle = len(rows) // 2
         if rows:
             self._waiting.insert(0, Part(delivery, rows[:middle] or rows, rows[middle:] if middle else []))
@@ -179,7 +179,7 @@ class Deliveries:
         return [(part.rows[0], error) for part, error in refused]
 
     def _settle(self, delivery: _Delivery, count: int) -> Any:
-        """So many rows are done with; the batch's mark if that was all of them."""
+        """Count rows as done. Return the batch's mark if these were the last ones."""
         delivery.left -= count
         if delivery.left:
             return None

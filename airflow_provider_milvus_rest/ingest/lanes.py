@@ -1,4 +1,4 @@
-"""Requests side by side: each lane sends one at a time, again where that may help, and returns what became of it."""
+"""Parallel requests: each lane sends one request at a time, retries it if that may help, and returns the outcome."""
 
 import queue
 import threading
@@ -13,15 +13,15 @@ from airflow_provider_milvus_rest.ingest.retry import Retry
 
 
 class Sent(NamedTuple):
-    """A request is sent: bytes of its rows, and whether it repeats an earlier one."""
+    """A request is being sent: the bytes of its rows, and whether it is a retry."""
 
     size: int
-    again: bool
+    is_retry: bool
 
 
 @dataclass(eq=False)
 class Part:
-    """Rows for one request, the ``delivery`` that they are of, and the other half of what was refused."""
+    """Rows for one request, the ``delivery`` they belong to, and ``rest``, the other half of a refused request."""
 
     delivery: Any
     rows: list[Pending]
@@ -29,14 +29,14 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes of the rows in their request."""
+        """Bytes that the rows take in a request."""
         return sum(len(row.text) + 1 for row in self.rows)
 
 
 class Outcome(NamedTuple):
-    """What became of a part. Without an ``error``, all of its rows were sent, and ``found`` is what that returned.
+    """The outcome of a part. Without an ``error``, all its rows were sent, and ``found`` is what ``send`` returned.
 
-    ``timed_out`` is when an attempt last timed out (``time.monotonic``): Milvus may still apply it.
+    ``timed_out`` is the time of the last timeout (``time.monotonic``): Milvus may still apply that attempt.
     """
 
     part: Part
@@ -46,33 +46,33 @@ class Outcome(NamedTuple):
 
 
 class Lanes:
-    """Daemon threads that call ``send`` with the rows of a request; started when there is something to send."""
+    """Daemon threads that call ``send`` with the rows of a request. They are started when needed."""
 
     def __init__(self, send: Callable[[list[Pending]], object], retry: Retry) -> None:
         self._send, self._retry = send, retry
         self._todo: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
-        # Not a SimpleQueue: before Python 3.13, its get waits for ever if a signal handler outlasts the timeout.
+        # Not a SimpleQueue: before Python 3.13, its get waits forever if a signal handler runs past the timeout.
         self._done: queue.Queue[Sent | Outcome] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self.sending = 0
 
     def submit(self, part: Part) -> None:
-        """Send rows, side by side with all that is being sent."""
+        """Send a part in parallel with the others."""
         if len(self._threads) <= self.sending:
             thread = threading.Thread(target=self._run, name=f"milvus-rest-lane-{len(self._threads)}", daemon=True)
-            thread.start()  # may fail, where a container limits them
+            thread.start()  # may fail if a container limits the number of threads
             self._threads.append(thread)
         self.sending += 1
         self._todo.put(part)
 
     def next(self, timeout: float) -> Sent | Outcome:
-        """Wait for what happens next; queue.Empty if nothing does within ``timeout`` seconds."""
+        """Wait for the next event. Raises queue.Empty after ``timeout`` seconds."""
         item = self._done.get(timeout=timeout)
         self.sending -= isinstance(item, Outcome)
         return item
 
     def close(self, seconds: float) -> None:
-        """End the threads. One that is still sending after so many seconds ends with its request."""
+        """End the threads, and wait up to ``seconds``. A thread that is still sending ends after its request."""
         for _ in self._threads:
             self._todo.put(None)
         deadline = time.monotonic() + seconds
@@ -87,12 +87,12 @@ class Lanes:
         """Send a part until it is acknowledged or refused, or a retry no longer helps."""
         rows, size = part.rows, part.size
         timed_out: float | None = None
-        again = False
+        is_retry = False
 
         def attempt() -> Any:
-            nonlocal timed_out, again
-            self._done.put(Sent(size, again))
-            again = True
+            nonlocal timed_out, is_retry
+            self._done.put(Sent(size, is_retry))
+            is_retry = True
             try:
                 return self._send(rows)
             except MilvusRestError as error:
@@ -105,6 +105,6 @@ class Lanes:
         except BaseException as error:  # for the main thread to raise
             if isinstance(error, MilvusRestError) and not isinstance(error, (DataRefusedError, StoppedError)):
                 last = "" if len(rows) == 1 else f" to {rows[-1].position}"
-                error.args = (f"{error.args[0]} The request held {rows[0].position}{last}.",)
+                error.args = (f"{error.args[0]} The request contained {rows[0].position}{last}.",)
             return Outcome(part, error, timed_out)
         return Outcome(part, None, timed_out, found)

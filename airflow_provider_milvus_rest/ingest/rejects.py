@@ -1,4 +1,4 @@
-"""Rows that are not stored, each named with the reason."""
+"""Collects the rows that are not stored, each with the reason."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -8,17 +8,17 @@ from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRe
 from airflow_provider_milvus_rest.rows.rejected import line_of
 from airflow_provider_milvus_rest.text import said_of, without_connection, without_secrets
 
-NAMED = 10  # rejected rows in an error
-_LASTING = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError, ValueError)
-"""Faults of a path, which a retry does not fix."""
+NAMED = 10  # rejected rows that an error names
+_PERMANENT = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError, ValueError)
+"""Errors of a path that a retry does not fix."""
 
 
 class Rejects:
-    """Counts rejected rows, keeps the first ones, and writes all into a file, made when there is something to write.
+    """Counts rejected rows, keeps the first ones, and writes all to a file, which is created with the first row.
 
     :param file: a ``pathlib.Path`` or ``ObjectStoragePath``, or None: then the first rejected row fails the run.
-    :param max_rejects: more than that many fail the run; None for no limit.
-    :param name: the parameter that says where the file is.
+    :param max_rejects: the run fails if more rows are rejected; None for no limit.
+    :param name: the parameter that sets the path, for error messages.
     """
 
     def __init__(self, file: Any = None, max_rejects: int | None = None, name: str = "rejects_path") -> None:
@@ -31,20 +31,20 @@ class Rejects:
 
     @property
     def path(self) -> str | None:
-        """Where the rejected rows are, if there are any and all were written."""
+        """The path of the file, if rows were rejected and all were written."""
         return without_secrets(str(self._file)) if self._stream and not self._broken else None
 
     @property
     def failed(self) -> bool:
-        """Whether there are more than may be."""
+        """Whether more rows are rejected than allowed."""
         return self.limit is not None and self.count > self.limit
 
     def enough(self) -> bool:
-        """Whether there are more than may be, and as many as an error names."""
+        """Whether the run has failed and there are enough rejected rows for the error to name."""
         return self.failed and self.count >= NAMED
 
-    def add(self, entity: Any, error: RowError, octets: Collection[str] = ()) -> None:
-        """Take note of a row; ``octets`` are the names of fields that take base64 for bytes."""
+    def add(self, entity: Any, error: RowError, binary: Collection[str] = ()) -> None:
+        """Add a row. ``binary`` are the names of the fields that accept base64 for bytes."""
         self.count += 1
         if len(self.first) < NAMED:
             self.first.append(error)
@@ -54,12 +54,12 @@ class Rejects:
             if self._stream is None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = self._file.open("wb")
-            self._stream.write(line_of(entity, error, octets))
+            self._stream.write(line_of(entity, error, binary))
 
     def close(self, *, failed: bool = False) -> None:
-        """Finish the file. Object stores say only now that it cannot be written.
+        """Close the file. Object stores report only now that it cannot be written.
 
-        :param failed: whether the run has failed, with what matters more than an error of this.
+        :param failed: whether the run has failed. Its error matters more than one from closing the file.
         """
         if self._stream is not None:
             with suppress(InputError) if failed else nullcontext(), self._writing():
@@ -71,7 +71,7 @@ class Rejects:
             yield
         except Exception as error:  # whatever the storage's client raises
             self._broken = True
-            cls = InputError if isinstance(error, _LASTING) else SourceUnavailableError
+            cls = InputError if isinstance(error, _PERMANENT) else SourceUnavailableError
             where = without_connection(str(self._file))
             raise cls(f"{self._name}: {where} cannot be written: {said_of(self._file, error)}") from None
 
@@ -85,6 +85,6 @@ class Rejects:
 
 
 def listed(errors: Sequence[RowError], count: int) -> str:
-    """The first ones of ``count`` errors, a line each, and how many more there are."""
+    """The first of ``count`` errors, one per line, and how many more there are."""
     more = f"\n… and {count - NAMED} more" if count > NAMED else ""
     return "".join(f"\n{error}" for error in errors[:NAMED]) + more

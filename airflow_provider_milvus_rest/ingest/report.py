@@ -1,4 +1,4 @@
-"""What became of the rows, and a line in the log now and then of how far a run is."""
+"""Counts the rows by outcome, and logs the progress of a run."""
 
 import time
 from collections.abc import Callable
@@ -15,10 +15,10 @@ _VERBS = {"upsert": "upserted"}
 
 @dataclass
 class Report:
-    """Counts of one run, true at every moment between two rows; the keys of :meth:`outputs` are the task's outputs."""
+    """Counts of one run, up to date after every row. The keys of :meth:`outputs` are the task's outputs."""
 
     parts: ClassVar[tuple[str, ...]]
-    """What becomes of a row, the good ones first; the counts of these add up to ``read_count``."""
+    """The possible outcomes of a row, the successful ones first. Their counts add up to ``read_count``."""
     read_count: int = 0
     duplicate_count: int = 0
     rejected_count: int = 0
@@ -35,7 +35,7 @@ class Report:
 
     @property
     def done(self) -> int:
-        """Rows of this run that are done with, and well."""
+        """Rows that this run has processed successfully."""
         return int(getattr(self, f"{self.parts[0]}_count"))
 
     def check(self) -> None:
@@ -43,30 +43,30 @@ class Report:
         accounted = sum(getattr(self, f"{part}_count") for part in self.parts)
         if accounted != self.read_count:
             raise AssertionError(
-                f"{self.read_count} rows were read but {accounted} accounted for ({self.summary()}). "
-                "This is a defect of airflow-provider-milvus-rest: please report it."
+                f"{self.read_count} rows were read but {accounted} are accounted for ({self.summary()}). "
+                "This is a bug in airflow-provider-milvus-rest: please report it."
             )
 
     def outputs(self) -> dict[str, Any]:
         """The counts by name, ready for XCom."""
         values = vars(self) | {"duration_seconds": self.duration_seconds}
-        if values.get("upsert_ids", ()) is None:  # not asked for
+        if values.get("upsert_ids", ()) is None:  # not requested
             del values["upsert_ids"]
         return {name: value for name, value in values.items() if name[0] != "_"}
 
     def warnings(self) -> list[str]:
-        """What the log should say at the end."""
+        """Warnings for the log at the end of the run."""
         return []
 
     def counts(self) -> str:
-        """What became of the rows, for the log."""
+        """The rows by outcome, for the log."""
         first, *rest = self.parts
         counts = [f"read {self.read_count:,}", f"{_VERBS.get(first, first)} {getattr(self, f'{first}_count'):,}"]
         counts += [f"{part} {count:,}" for part in rest if (count := getattr(self, f"{part}_count"))]
         return f"{', '.join(counts)} rows"
 
     def summary(self) -> str:
-        """One line for the log, at the end."""
+        """The line for the log at the end of the run."""
         requests = "1 request" if self.request_count == 1 else f"{self.request_count:,} requests"
         seconds = self.duration_seconds
         rate = f", {self.done / seconds:,.0f} rows/s" if seconds else ""
@@ -75,19 +75,19 @@ class Report:
 
 @dataclass
 class IngestReport(Report):
-    """What became of the rows of an upsert.
+    """Counts of an upsert.
 
-    * ``read_count``: rows that came out of the source, counted there.
+    * ``read_count``: rows read from the source.
     * ``upsert_count``: rows that Milvus has acknowledged.
     * ``valid_count``: with ``check_only``, rows that would have been sent.
     * ``duplicate_count``: rows not sent because a later row of the same request had their key.
-    * ``rejected_count``: rows refused, here or by Milvus.
+    * ``rejected_count``: rows refused by the checks or by Milvus.
     * ``unconfirmed_count``: rows read but not sent, or sent and not answered (they may be stored); 0 on success.
     * ``resumed_count``: the part of ``upsert_count`` that an earlier try of the task wrote.
-    * ``verified_count``: rows that were read back and compared, with ``verify_sample``.
+    * ``verified_count``: with ``verify_sample``, rows that were read back and are as they were sent.
     * ``request_count``, ``retry_count``: upsert requests sent, and how many of them repeated an earlier one.
     * ``bytes_sent``: bytes of encoded rows in those requests.
-    * ``upsert_ids``: the keys acknowledged, in order, if asked for.
+    * ``upsert_ids``: the acknowledged keys in source order, if requested.
     """
 
     parts = "upsert", "valid", "duplicate", "rejected", "unconfirmed"
@@ -107,7 +107,7 @@ class IngestReport(Report):
         return self.upsert_count - self.resumed_count + self.valid_count
 
     def drop(self, stored: list[Pending]) -> None:
-        """Take note of the rows that were replaced by these, which Milvus has acknowledged."""
+        """Record the rows that were dropped for these, which are acknowledged or valid."""
         for row in stored:
             while row.earlier:
                 row = row.earlier
@@ -116,29 +116,29 @@ class IngestReport(Report):
         self._dropped = sorted(self._dropped)[:_NAMED]
 
     def warnings(self) -> list[str]:
-        """What the log should say at the end."""
-        said = [f"Rejected rows are in {self.rejects_path}"] if self.rejects_path else []
+        """Warnings for the log at the end of the run."""
+        lines = [f"Rejected rows are in {self.rejects_path}"] if self.rejects_path else []
         if self._left_out and self.upsert_count > self.resumed_count:
             names = ", ".join(self._left_out)
-            said.append(f"No row had {names}: Milvus has null there now, since an upsert replaces whole rows.")
+            lines.append(f"No row had {names}: Milvus now stores null there, because an upsert replaces whole rows.")
         if not (count := self._dropped_count):
-            return said
+            return lines
         rows, rest = "1 row" if count == 1 else f"{count:,} rows", count - len(self._dropped)
         named = ", ".join(f"{position} (key {shown(key)})" for _, position, key in self._dropped)
         more = f", and {rest:,} more" if rest else ""
-        return [f"Dropped {rows} because a later row has the same key: {named}{more}.", *said]
+        return [f"Dropped {rows} because a later row has the same key: {named}{more}.", *lines]
 
 
 @dataclass
 class CompareReport(Report):
-    """What a comparison of a source with a collection has found.
+    """Counts of a comparison of a source with a collection.
 
-    * ``read_count``, ``rejected_count``: as of an upsert.
-    * ``equal_count``, ``different_count``, ``missing_count``: rows that are stored as they are in the source, or
-      otherwise, or not at all.
-    * ``duplicate_count``: rows with a later row of their key in the same request, or that differ and have one at all.
+    * ``read_count``, ``rejected_count``: as for an upsert.
+    * ``equal_count``, ``different_count``, ``missing_count``: rows that are stored as in the source, stored
+      with other values, or not stored.
+    * ``duplicate_count``: rows with a later row of their key in the same request, or anywhere if they differ.
     * ``unconfirmed_count``: rows that were not compared, or differed and were not read again; 0 on success.
-    * ``differences_path``: the file of rows that are different or missing.
+    * ``differences_path``: the file of the different and missing rows.
     """
 
     parts = "equal", "different", "missing", "duplicate", "rejected", "unconfirmed"
@@ -148,12 +148,12 @@ class CompareReport(Report):
     differences_path: str | None = None
 
     def warnings(self) -> list[str]:
-        """What the log should say at the end."""
+        """Warnings for the log at the end of the run."""
         return [f"Rows that differ are in {self.differences_path}"] if self.differences_path else []
 
 
 class Progress:
-    """Logs at most one line in :data:`SECONDS`; ``share`` is how much was read, from 0 to 1, None if not known."""
+    """Logs at most one line per :data:`SECONDS`. ``share`` returns the fraction read, 0 to 1, or None if unknown."""
 
     def __init__(self, report: Report, share: Callable[[], float | None], log: Callable[[str], None]) -> None:
         self._report, self._share, self._log = report, share, log
@@ -172,7 +172,7 @@ class Progress:
     def _bar(self, seconds: float) -> str:
         try:
             share = self._share()
-        except Exception:  # the size of a remote file, say: the run does not depend on it
+        except Exception:  # such as the size of a remote file: the run does not depend on it
             share = None
         if not share or share > 1:
             return ""

@@ -1,4 +1,4 @@
-"""When a request is sent again, and how many may be on their way while the server is in trouble."""
+"""Decides when to retry a request, and how many may be in flight while the server has problems."""
 
 import random
 import threading
@@ -12,71 +12,71 @@ from airflow_provider_milvus_rest import exceptions as e
 
 T = TypeVar("T")
 _SHORT_SECONDS = 30.0
-"""The budget before the first answer of a run, so that a wrong host fails soon, and for :data:`_OWN_FAULT`."""
+"""The budget before the first response of a run, so that a wrong host fails early, and for :data:`_AMBIGUOUS`."""
 _CREDENTIALS = (e.NotAuthenticatedError, e.ForbiddenError)
-"""Milvus also answers so when its coordinator is away (``proxy/util.go:passwordVerify``, 2.3 to 3.0)."""
-_OWN_FAULT = (e.ServerError, *_CREDENTIALS)  # what may be the request's rather than the server's (code 65535)
+"""Milvus also returns these while its coordinator is unavailable (``proxy/util.go:passwordVerify``, 2.3 to 3.0)."""
+_AMBIGUOUS = (e.ServerError, *_CREDENTIALS)  # may be caused by the request or by the server (code 65535)
 _MAX_PAUSE = 15.0
-TICK = 0.1  # seconds after which a wait looks whether the run was stopped
+TICK = 0.1  # seconds between checks whether the run was stopped
 
 
 @dataclass
 class _Tries:
-    """The attempts at one request: how many failed, since when, and since when only with what may be its own fault."""
+    """The failed attempts of one request: how many, since when, and since when only with :data:`_AMBIGUOUS` errors."""
 
     failed: int = 0
     since: float = 0.0
-    own_fault_since: float | None = None
+    ambiguous_since: float | None = None
 
     def pause(self, error: e.MilvusRestError, budget: float) -> float:
-        """Seconds until the next attempt, the last of which is made when the budget ends; then the error is raised."""
+        """Return the seconds until the next attempt. The last one is when the budget ends; then, raise ``error``."""
         now = time.monotonic()
         self.since = self.since or now
         self.failed += 1
         left = self.since + budget - now
-        if isinstance(error, _OWN_FAULT):
-            self.own_fault_since = self.own_fault_since or now
-            left = min(left, self.own_fault_since + _SHORT_SECONDS - now)
+        if isinstance(error, _AMBIGUOUS):
+            self.ambiguous_since = self.ambiguous_since or now
+            left = min(left, self.ambiguous_since + _SHORT_SECONDS - now)
         else:
-            self.own_fault_since = None
-        asked = error.retry_after or 0.0
-        if left <= 0 or asked > left:
+            self.ambiguous_since = None
+        retry_after = error.retry_after or 0.0
+        if left <= 0 or retry_after > left:
             if self.failed > 1:
                 error.args = (f"{error.args[0]} Tried {self.failed} times in {now - self.since:.0f} s.",)
             raise error
         longest = min(_MAX_PAUSE, 0.25 * 2.0 ** min(self.failed - 1, 9))
-        return max(asked, min(left, longest * random.uniform(0.5, 1)))  # noqa: S311
+        return max(retry_after, min(left, longest * random.uniform(0.5, 1)))  # noqa: S311
 
 
 @dataclass
 class Stop:
-    """Whether runs are to end at once. It has no lock: a signal handler may set it."""
+    """Whether runs must end now. It has no lock, because a signal handler may set it."""
 
     now: bool = False
 
 
 class Retry:
-    """Sends again what a retry may help, and fewer requests at a time while the server is in trouble.
+    """Retries requests, and sends fewer at a time while the server has problems.
 
-    Each request has its own budget, which begins with its first failure: that others succeed does not extend it.
-    Each failure halves how many requests may be on their way; each success adds a part of one, up to ``concurrency``.
-    ``budget`` is in seconds; ``log`` takes a line about each retry.
+    Each request has its own budget, which begins with its first failure. The success of others does not extend it.
+    Each failure halves how many requests may be in flight; each success adds a fraction of one, up to ``concurrency``.
+    ``budget`` is in seconds; ``log`` is called with a line for each retry.
     """
 
     def __init__(
         self, budget: float, concurrency: int, log: Callable[[str], None] = lambda _: None, stop: Stop | None = None
     ) -> None:
-        self._budget, self._most, self._log, self.stop = budget, concurrency, log, stop or Stop()
+        self._budget, self._concurrency, self._log, self.stop = budget, concurrency, log, stop or Stop()
         self._changed = threading.Condition()
         self._allowed = float(concurrency)
         self._sending = 0
         self._answered = False
         self._not_before = 0.0
-        self.acknowledged = False  # whether an upsert was, so that the credentials are right
-        self.stopped = False  # once True, no request begins any more
+        self.acknowledged = False  # whether an upsert was acknowledged: the credentials are right
+        self.stopped = False  # when True, no more requests are started
 
     def call(self, send: Callable[[], T]) -> T:
-        """What ``send`` returns, called again as long as that may help. Its error, if that is over or cannot help."""
+        """Call ``send`` until it succeeds or a retry no longer helps. Return its result or raise its error."""
         tries = _Tries()
         while True:
             self._enter()
@@ -91,14 +91,14 @@ class Retry:
                 self._leave(error)
             pause = tries.pause(error, self._budget if self._answered else min(self._budget, _SHORT_SECONDS))
             if error.retry_after:
-                with self._changed:  # all lanes keep to it
+                with self._changed:  # for all lanes
                     self._not_before = max(self._not_before, time.monotonic() + pause)
             self.check()
-            self._log(f"{type(error).__name__}: {error} Sending again in {pause:.1f} s.")
+            self._log(f"{type(error).__name__}: {error} Retrying in {pause:.1f} s.")
             self.sleep(pause)
 
     def in_thread(self, function: Callable[[], T], seconds: float = float("inf")) -> T:
-        """What ``function`` returns within ``seconds``, in a thread of its own, so that an interrupt ends the wait."""
+        """Call ``function`` in its own thread and wait up to ``seconds`` for its result. An interrupt ends the wait."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -116,19 +116,19 @@ class Retry:
         return future.result()
 
     def check(self) -> None:
-        """Raise StoppedError if no request may begin any more."""
+        """Raise StoppedError if the run was stopped."""
         if self.stopped or self.stop.now:
             raise e.StoppedError("The run was stopped before everything was sent.")
 
     def sleep(self, seconds: float) -> None:
-        """Wait; StoppedError if the run was stopped."""
+        """Wait. Raises StoppedError as soon as the run is stopped."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.check()
             time.sleep(min(left, TICK))
 
     def _enter(self) -> None:
-        """Wait until a request may begin."""
+        """Wait until a request may be sent."""
         with self._changed:
             self.check()
             while (early := self._not_before - time.monotonic()) > 0 or self._sending >= int(self._allowed):
@@ -139,9 +139,9 @@ class Retry:
     def _leave(self, error: e.MilvusRestError | None) -> None:
         with self._changed:
             self._sending -= 1
-            if error is None or not error.retryable:  # it is an answer, if not a good one
+            if error is None or not error.retryable:  # the server responded, if only with an error
                 self._answered = True
-                self._allowed = min(self._most, self._allowed + 1 / self._allowed)
-            elif not isinstance(error, _OWN_FAULT):
+                self._allowed = min(self._concurrency, self._allowed + 1 / self._allowed)
+            elif not isinstance(error, _AMBIGUOUS):
                 self._allowed = max(1.0, self._allowed / 2)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Rows from a source, checked, in batches, through lanes to the server, into a report."""
+"""One run: reads rows from a source, checks them, sends them in batches, and counts the results."""
 
 import math
 import queue
@@ -26,15 +26,15 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
-from airflow_provider_milvus_rest.rows.source import OCTETS, Row, columns_of
+from airflow_provider_milvus_rest.rows.source import BINARY, Row, columns_of
 
 _STOP_SECONDS = 1.5
-"""How long a run that is interrupted waits for answers: Airflow 3.3 kills a task 5 s after it asked it to end."""
+"""How long an interrupted run waits for responses. Airflow 3.3 kills a task 5 s after asking it to stop."""
 
 
 @dataclass(eq=False)
 class Ingest:
-    """One run. Only the thread that calls :meth:`run` touches ``report``, which is true also when that raises."""
+    """One run. Only the thread that calls :meth:`run` changes ``report``, which is correct even if it raises."""
 
     client: MilvusRestClient
     schema: CollectionSchema
@@ -46,23 +46,23 @@ class Ingest:
 
     def __post_init__(self) -> None:
         self._encoder = RowEncoder(self.schema, self.options.field_map, self.options.key_from, self.options.convert)
-        self._octets = columns_of(self._encoder.columns, *OCTETS)
+        self._binary = columns_of(self._encoder.columns, *BINARY)
         self._rejects = Rejects(self.options.rejects, self.options.max_rejects)
         self._batch = Batch(self.options.batch_size, self.options.max_request_bytes)
         self._lanes = Lanes(self._send, self.retry)
         self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
-        self._in_hand = 0  # rows that were read, and are neither in a batch nor rejected
+        self._in_hand = 0  # rows that were read but are neither in a batch nor rejected yet
         self._ids: list[tuple[int, Key]] = []
         self._sample: dict[Key, Pending] = {}  # some of the stored rows, the last one of each key
 
     def run(self, source: Entities | FileRows) -> None:
         """Upsert the rows of ``source``.
 
-        :raises RowsRejectedError: more rows are rejected than ``max_rejects`` allows. No batch is sent from then on;
-            the rows up to the length of a batch are still checked, so that the error can name more than one.
-        :raises MilvusRestError: a request that fails, or is refused with all others, ends the run.
+        :raises RowsRejectedError: more rows are rejected than ``max_rejects`` allows. No more batches are sent, but up
+            to ``batch_size`` rows are still checked, so that the error can name more than one.
+        :raises MilvusRestError: a request fails after its retries, or Milvus accepts none of the rows.
         """
-        failed, patience = True, _STOP_SECONDS
+        failed, seconds = True, _STOP_SECONDS
         try:
             try:
                 self._read(source)
@@ -70,17 +70,17 @@ class Ingest:
                 if self._rejects.failed:
                     raise self._rejects.error(self.report.read_count)
                 if self._batch.rows or self._deliveries.unconfirmed():
-                    raise AssertionError("The run has left rows behind. Please report this defect.")
+                    raise AssertionError("The run ended with rows that were not sent. Please report this bug.")
                 self._verify()
                 failed = False
             except Exception:
-                patience = math.inf  # what is on its way is answered, or runs into the connection's timeouts
+                seconds = math.inf  # requests in flight get a response or time out
                 raise
             finally:
                 self.retry.stopped = True
                 self._deliveries.stop()
-                self._await(patience)
-        finally:  # also if a signal has ended the waiting
+                self._await(seconds)
+        finally:  # also if a signal interrupts the wait
             self._finish(failed)
 
     def _read(self, source: Entities | FileRows) -> None:
@@ -100,7 +100,7 @@ class Ingest:
             self.progress.tick()
 
     def _skip(self, rows: Iterator[Row]) -> None:
-        """Pass over what an earlier try has done."""
+        """Skip the rows that an earlier try has stored."""
         if not self.checkpoint:
             return
         find = partial(self.client.stored_keys, self.schema, partition_name=self.options.partition_name)
@@ -110,13 +110,13 @@ class Ingest:
         for number in range(count):
             self.retry.check()
             if next(rows, None) is None:
-                raise InputError(f"the source has {number} rows, but had {count} before")
+                raise InputError(f"the source has {number} rows, but had at least {count} in an earlier try")
         self.report.read_count, self.report.duplicate_count = count, duplicates
         self.report.upsert_count = self.report.resumed_count = count - duplicates
         self._deliveries.accepted = True
 
     def _check(self, row: Row) -> Pending | None:
-        """The row, ready to be sent; None if it is rejected."""
+        """Return the encoded row, or None if it is rejected."""
         try:
             if row.error:
                 raise row.error
@@ -124,34 +124,34 @@ class Ingest:
         except RowError as error:
             self._in_hand -= 1
             self.report.rejected_count += 1
-            self._rejects.add(row.entity, error, self._octets)
+            self._rejects.add(row.entity, error, self._binary)
             return None
         given = None if self._encoder.shape.renames_only else row.entity
         return Pending(key, text, row.position, self.report.read_count, given)
 
     def _put(self, row: Pending) -> None:
-        """Put a row into the batch, which is sent first if it is full."""
+        """Add a row to the batch. If it does not fit, send the batch first."""
         if not self._batch.has_room(row):
             self._submit(self.report.read_count - 1)
-        if not self._rejects.failed:  # else no row is sent any more
+        if not self._rejects.failed:  # otherwise nothing more is sent
             self._in_hand -= 1
             self.report.duplicate_count += self._batch.add(row)
 
     def _send(self, rows: list[Pending]) -> Any:
-        """Send one request: called by the lanes, each in its thread."""
+        """Send one request. Each lane calls this in its own thread."""
         where = {"db_name": self.schema.db_name, "partition_name": self.options.partition_name}
         request = UpsertRequest(collection_name=self.schema.name, **where, data=[row.text for row in rows])
         self.client.upsert(request, [row.key for row in rows])
 
     def _complete(self) -> None:
-        """Send what is left, and wait for all answers."""
+        """Send the remaining rows and wait for all responses."""
         self._submit(self.report.read_count)
         rejects, deliveries = self._rejects, self._deliveries
         while not rejects.enough() and (deliveries.busy() or (deliveries.in_doubt() and not rejects.failed)):
             self._collect()
 
     def _submit(self, read_count: int) -> None:
-        """Hand over the batch as soon as it may be; it stays where it is if more rows are rejected than may be."""
+        """Submit the batch as soon as there is room. Do nothing if too many rows are rejected."""
         while self._batch.rows and not self._rejects.failed:
             if not self._deliveries.has_room(self._batch.rows):
                 self._collect()
@@ -166,7 +166,7 @@ class Ingest:
             self._deliveries.submit(mark, rows)
 
     def _collect(self) -> None:
-        """Take note of the next event, if there is one soon. Raises what ends the run."""
+        """Process the next event, if one arrives within :data:`TICK` seconds. Raises the error that ends the run."""
         try:
             self._note(self._deliveries.next(TICK))
         except queue.Empty:
@@ -177,7 +177,7 @@ class Ingest:
         report = self.report
         if isinstance(event, Sent):
             report.request_count += 1
-            report.retry_count += event.again
+            report.retry_count += event.is_retry
             report.bytes_sent += event.size
             return
         self._acknowledge(event.acknowledged, event.found)
@@ -188,16 +188,16 @@ class Ingest:
         for row, error in event.refused:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
-            self._rejects.add(self._given(row), reject, self._octets)
+            self._rejects.add(self._given(row), reject, self._binary)
         if event.stored and self.checkpoint:
             self.checkpoint.stored(event.stored)
         if event.error and not self._rejects.failed:
             raise event.error
 
     def _acknowledge(self, rows: list[Pending], _: Any) -> None:
-        """Count rows that are stored, and keep some of them to be verified (reservoir sampling)."""
+        """Count stored rows and keep a sample of them to verify (reservoir sampling)."""
         size = self.options.verify_sample
-        for count, row in enumerate(rows if size else (), self.report.upsert_count + 1):
+        for count, row in enumerate(rows if size else (), self.report.done + 1):
             if row.key in self._sample or len(self._sample) < size:
                 self._sample[row.key] = row
             elif random.randrange(count) < size:  # noqa: S311
@@ -211,7 +211,7 @@ class Ingest:
     def _verify(self) -> None:
         """Read the sample back.
 
-        :raises RowsDifferError: a row is not as it was sent, even after some seconds: reads may be stale.
+        :raises RowsDifferError: a row still differs after :data:`STALE_SECONDS`; until then, reads may be stale.
         """
         rows, deadline = [*self._sample.values()], time.monotonic() + STALE_SECONDS
         while rows:
@@ -225,7 +225,7 @@ class Ingest:
             self.retry.sleep(1 if rows else 0)
 
     def _differences(self, rows: list[Pending]) -> list[RowError | None]:
-        """Read rows back: for each, how what is stored is not what it is."""
+        """Read rows back. Return the first difference of each row, or None if it has none."""
         stored = self.client.read_rows(self.schema, [row.key for row in rows], self.options.partition_name)
         found: list[RowError | None] = []
         for row in rows:
@@ -238,23 +238,23 @@ class Ingest:
         return found
 
     def _given(self, row: Pending) -> Any:
-        """A row as it came out of the source, as far as it is known."""
+        """The row as it was read, or if that was not kept, decoded from its text."""
         return self._encoder.decode(row.text) if row.given is None else row.given
 
-    def _await(self, patience: float) -> None:
-        """Take note of what is still on its way, for so many seconds, or a few if the task is to end at once."""
-        deadline = time.monotonic() + patience
+    def _await(self, seconds: float) -> None:
+        """Process requests in flight for up to ``seconds``, or :data:`_STOP_SECONDS` if the task is told to stop."""
+        deadline = time.monotonic() + seconds
         while self._lanes.sending and time.monotonic() < deadline:
             if self.retry.stop.now and deadline == math.inf:
                 deadline = time.monotonic() + _STOP_SECONDS
-            with suppress(Exception):  # the run has failed before
+            with suppress(Exception):  # the run has already failed
                 self._note(self._deliveries.next(TICK))
 
     def _finish(self, failed: bool) -> None:
-        """Count what waits and what is still on its way as unconfirmed, and end everything."""
+        """Count rows that are not sent or not answered as unconfirmed, and end the run."""
         report = self.report
         if self._lanes.sending:
-            self.client.abort()  # so that no thread is left waiting for an answer
+            self.client.abort()  # so that no thread keeps waiting for a response
         report.unconfirmed_count = self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
         self._lanes.close(1)
         if self.checkpoint:

@@ -1,4 +1,4 @@
-"""What the operators have in common: a source of rows, a collection, and counts as outputs."""
+"""The base of the operators: a source of rows, a collection, and counts as outputs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,11 +25,11 @@ _OPTIONS = [name for name in vars(DEFAULTS) if name != "rejects"]
 
 
 class MilvusRestRowsOperator(BaseOperator):
-    """Walks through a source of rows and outputs the counts of its :attr:`report`, also when it fails.
+    """Processes a source of rows and outputs the counts, even if it fails.
 
     The parameters are those of :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
 
-    :param options: the limits and choices. They become attributes, as in any operator: a cluster policy may set them.
+    :param options: the other settings. Each becomes an attribute, so that a cluster policy can change it.
     """
 
     template_fields: Sequence[str] = (
@@ -68,38 +68,38 @@ class MilvusRestRowsOperator(BaseOperator):
         self.db_name = db_name
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
-        # A template field would do this by itself, and render a copy of every vector into the database.
+        # A template field would do this automatically, but would also render every vector into the database.
         for reference in sources.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
 
-    def _check_source(self, *, entities: Any, files: Any, **of_files: Any) -> None:
-        """Refuse arguments that do not say where the rows are."""
+    def _check_source(self, *, entities: Any, files: Any, **file_parameters: Any) -> None:
+        """Refuse arguments that do not specify one source of rows."""
         if (entities is None) == (files is None):
-            raise InputError(f"Task {self.task_id!r}: give exactly one of entities and files.")
-        if files is None and any(value is not None for value in of_files.values()):
-            raise InputError(f"Task {self.task_id!r}: {' and '.join(of_files)} can only be used with files.")
+            raise InputError(f"Task {self.task_id!r}: set exactly one of entities and files.")
+        if files is None and any(value is not None for value in file_parameters.values()):
+            raise InputError(f"Task {self.task_id!r}: {' and '.join(file_parameters)} can only be used with files.")
 
     def _report(self) -> Report:
         raise NotImplementedError
 
     def _begin(self, uri: str, files: list[str], report: Report) -> None:
-        """What is to be known before the first row is read."""
+        """Called before the first row is read."""
 
     def _end(self, context: "Context", report: Report) -> None:
-        """What is to be done after a success."""
+        """Called after a successful run."""
 
     def _checkpoint(self, context: "Context", rows: Any) -> Checkpoint | None:
         return None
 
     @cached_property
     def hook(self) -> MilvusRestHook:
-        """The hook on the task's connection."""
+        """The hook for the task's connection."""
         return MilvusRestHook(self.milvus_rest_conn_id)
 
     def execute(self, context: "Context") -> dict[str, Any]:
-        """Walk through all rows; the outputs."""
+        """Process all rows and return the outputs."""
         report, hook = self._report(), self.hook
-        if self._killed:  # perhaps while the hook was made
+        if self._killed:  # possibly while the hook was created
             hook.stop()
         try:
             with final_errors():
@@ -111,7 +111,7 @@ class MilvusRestRowsOperator(BaseOperator):
             self._begin(uri, rows.names if isinstance(rows, FileRows) else [], report)
             hook.run(self.collection_name, rows, options, report, self.db_name, checkpoint)
         except BaseException:
-            self._push(context, _storable(report.outputs()))  # a return value would never get there
+            self._push(context, _storable(report.outputs()))  # a failing task returns nothing
             raise
         finally:
             hook.close()
@@ -123,18 +123,18 @@ class MilvusRestRowsOperator(BaseOperator):
         return _storable(report.outputs())
 
     def _measure(self, report: Report) -> None:
-        """Airflow's metrics: rows by what became of them, and seconds."""
+        """Send the rows by outcome and the duration as Airflow metrics."""
         tags = {"collection": self.collection_name}
-        with suppress(Exception):  # which no task should fail for
+        with suppress(Exception):  # metrics must not fail the task
             for part in report.parts:
                 if count := getattr(report, f"{part}_count"):
                     Stats.incr(f"milvus_rest.rows.{part}", count, tags=tags)
             Stats.timing("milvus_rest.seconds", report.duration_seconds, tags=tags)
 
     def on_kill(self) -> None:
-        """Let :meth:`execute` end: Airflow calls this when the task is to stop, and kills it 5 s later."""
+        """Make :meth:`execute` end. Airflow calls this when the task must stop, and kills the task 5 s later."""
         self._killed = True
-        if "hook" in vars(self):  # made on first use, which must not be before the connection's name is rendered
+        if "hook" in vars(self):  # created on first use, after the connection's name is rendered
             self.hook.stop()
 
     def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
@@ -153,7 +153,7 @@ class MilvusRestRowsOperator(BaseOperator):
         return sources.iter_entities(entities, context)
 
     def _push(self, context: "Context", outputs: dict[str, Any]) -> None:
-        """Push what a failing task cannot return. The error it fails with matters more than a push that fails too."""
+        """Push the outputs of a failing task. If that fails too, only log it: the task's own error matters more."""
         ti = context.get("ti")
         if ti is None or not self.do_xcom_push:
             return
@@ -165,7 +165,7 @@ class MilvusRestRowsOperator(BaseOperator):
 
 
 def _storable(outputs: dict[str, Any]) -> dict[str, Any]:
-    """What Airflow can store as XComs: the API of 3.0 refuses None (HTTP 422), and the task would fail."""
+    """Return the outputs that Airflow can store as XComs: the API of 3.0 refuses None (HTTP 422)."""
     if AIRFLOW_V_3_1_PLUS or not AIRFLOW_V_3_0_PLUS:
         return outputs
     return {key: value for key, value in outputs.items() if value is not None}

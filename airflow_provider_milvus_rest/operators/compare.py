@@ -22,17 +22,17 @@ class MilvusRestCompareOperator(MilvusRestRowsOperator):
     """Read back the rows of a source by their keys, compare each field, and output the counts.
 
     The task's outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.CompareReport`, pushed
-    also when it fails: ``read_count == equal_count + different_count + missing_count + duplicate_count +
-    rejected_count + unconfirmed_count``, always. What the collection holds beside the rows of the source is not
-    looked at. If several rows have one key, the last one counts. The collection must be loaded.
+    even if it fails: ``read_count == equal_count + different_count + missing_count + duplicate_count +
+    rejected_count + unconfirmed_count``, always. Rows of the collection that are not in the source
+    are not checked. If several rows have the same key, the last one counts. The collection must be loaded.
 
-    The parameters that are not described here are those of
+    The other parameters are those of
     :class:`~airflow_provider_milvus_rest.operators.milvus_rest.MilvusRestUpsertOperator`.
 
     :param on_difference: ``"fail"`` fails the task if a row is different, missing or rejected, with an error that names
         the first ten; ``"report"`` only counts.
-    :param differences_path: a folder for a file of the rows that are different or missing, in the form of a rejects
-        file: passed to the upsert operator as ``files``, it repairs the collection. (templated)
+    :param differences_path: a folder for a file of the different and missing rows, in the format of a rejects file. To
+        repair the collection, pass the file to the upsert operator as ``files``. (templated)
     """
 
     template_fields: Sequence[str] = (*MilvusRestRowsOperator.template_fields, "differences_path")

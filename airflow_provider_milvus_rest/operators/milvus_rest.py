@@ -35,64 +35,64 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
     """Upsert entities into a Milvus collection, from memory or from files, and output the counts.
 
     The outputs are the counts of :class:`~airflow_provider_milvus_rest.ingest.report.IngestReport`, each under its own
-    key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``, also when the task fails.
+    key (``upsert.output["upsert_count"]``) and all as a dict under ``return_value``, even if the task fails.
     ``read_count`` is always the sum of ``upsert_count``, ``valid_count``, ``duplicate_count``, ``rejected_count`` and
     ``unconfirmed_count``.
 
-    If the collection's asset, ``milvus://host:port/db/collection``, is among the task's ``outlets``, its event has the
-    counts as its ``extra``. OpenLineage is told of the files, the collection, and how much it took.
+    If the collection's asset, ``milvus://host:port/db/collection``, is among the task's ``outlets``, the counts are
+    in the ``extra`` of its event. OpenLineage gets the files, the collection, and the rows and bytes written.
 
-    :param collection_name: a collection or an alias, whose primary key is not autoID. (templated)
+    :param collection_name: a collection or an alias. Its primary key must not be autoID. (templated)
     :param entities: what to upsert: one entity (a dict of field names and values), an iterable of them, a table
-        (Arrow, pandas, polars, whatever has ``__arrow_c_stream__``; needs pyarrow), or the output of another task that
+        (Arrow, pandas, polars, anything with ``__arrow_c_stream__``; needs pyarrow), or the output of another task that
         is one of these (``task.output``, ``task.output["key"]``, ``.map()``, a mapped task's output, a list of outputs:
-        lists in a list are flattened one level). Text is an error: it is not templated, since rendering copies every
-        vector into Airflow's database.
+        lists in a list are flattened one level). Text is an error: templates are not rendered here, because this would
+        copy every vector into Airflow's database.
     :param files: instead of ``entities``: a path, a glob, a folder, one of the shards of :func:`plan_shards`, or a
-        list of them, on the worker or, as a URI (``s3://bucket/embeddings/*.jsonl``), on any storage of which Airflow
-        has an ``ObjectStoragePath``. JSON Lines (``.jsonl``, ``.ndjson``), CSV, Parquet and Arrow (``.arrow``,
-        ``.feather``; both need pyarrow) are streamed; ``.json`` holds an array of objects, or one, and is read whole;
-        text may be compressed (``.jsonl.gz``, ``.bz2``, ``.xz``, ``.lzma``). (templated)
-    :param file_format: what the files are, if their suffixes do not say: ``"jsonl"``, ``"json"``, ``"csv"``,
+        list of them, on the worker or, as a URI (``s3://bucket/embeddings/*.jsonl``), on any storage that Airflow's
+        ``ObjectStoragePath`` supports. JSON Lines (``.jsonl``, ``.ndjson``), CSV, Parquet and Arrow (``.arrow``,
+        ``.feather``; both need pyarrow) are streamed; ``.json`` holds an array of objects, or one object, and is read
+        whole; text may be compressed (``.jsonl.gz``, ``.bz2``, ``.xz``, ``.lzma``). (templated)
+    :param file_format: the format of the files, if their suffixes do not show it: ``"jsonl"``, ``"json"``, ``"csv"``,
         ``"parquet"`` or ``"arrow"``.
     :param source_conn_id: the Airflow connection of the storage, for ``files`` that are URIs. (templated)
-    :param rows_path: where in each entity, output or JSON document the rows are, a list or one object:
+    :param rows_path: the path of the rows, a list or one object, in each entity, output or JSON document:
         ``"chunks"``, ``"hits.hits"``. A document without it is rejected.
-    :param field_map: the collection's fields by the names that the source has for them (``{"text_vec": "vector"}``),
-        or by paths: a dot goes into an object, a number into a list (``"response.data.0.embedding"``); the value moves.
-        A name of the row that is spelled like the path comes first. ``"*"`` as a field puts an object's members in its
-        place. None leaves a name out, and with the name ``"*"``, all that are not named.
-    :param key_from: names or paths of the row's strings and integers to make its VarChar primary key of, as
-        :func:`~airflow_provider_milvus_rest.rows.shape.key_of` does: 32 hexadecimal digits, always the same ones.
-    :param convert: by field, how a value that it does not take is converted: ``"iso"`` (dates and times to text),
+    :param field_map: maps names in the source to fields of the collection (``{"text_vec": "vector"}``). A name can be a
+        path: a dot enters an object, a number selects an element of a list (``"response.data.0.embedding"``). The value
+        is moved. A name in the row that equals the path takes precedence. ``"*"`` as a field replaces an object with
+        its members. None omits a name, or for ``"*"``, all names that are not listed.
+    :param key_from: names or paths of the strings and integers from which to make a VarChar primary key, as
+        :func:`~airflow_provider_milvus_rest.rows.shape.key_of` does: 32 hexadecimal digits, the same for equal values.
+    :param convert: by field, how to convert a value that it does not accept: ``"iso"`` (dates and times to text),
         ``"epoch_ms"`` (datetimes with a time zone to whole milliseconds), ``"str"`` (numbers and UUIDs), ``"float"``
-        (a Decimal to the nearest), ``"uuid"`` (16 bytes or a UUID to text), ``"base64"`` (bytes to text); or a function
-        of one value that is not None, whose exception rejects the row.
+        (a Decimal to the nearest float), ``"uuid"`` (16 bytes or a UUID to text), ``"base64"`` (bytes to text); or a
+        function, called with each value that is not None. If it raises, the row is rejected.
     :param db_name: the database; default: the connection's. (templated)
-    :param partition_name: the partition, with a connection whose ``api_version`` is v2; default: Milvus's default
-        partition. A row of the same key in another partition stays. (templated)
-    :param batch_size: most rows in a request.
-    :param max_request_bytes: most bytes of encoded rows in a request; a larger row is sent in its own request.
-    :param concurrency: most requests in flight at the same time; two that share a primary key never are.
-    :param retry_budget: how long a request is retried, in seconds or as a timedelta, with growing pauses, from its
-        first failure on; 0 for no retries. Before the first response of a run, and for errors that may be the
-        request's own fault, at most 30 s.
-    :param on_reject: what becomes of a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
-        error that names it; ``"skip"`` writes it, with the reason, into a file in ``rejects_path`` and continues.
-    :param max_rejects: with ``"skip"``: fail when more rows than that are rejected; None for no limit.
-    :param rejects_path: with ``"skip"``: a folder for a file of rejected rows of each try of a task, local or a URI,
-        which may name the storage's connection (``s3://conn_id@bucket/rejects``). The file's path is the output
+    :param partition_name: the partition, if the connection's ``api_version`` is v2; default: Milvus's default
+        partition. A row with the same key in another partition is not changed. (templated)
+    :param batch_size: the maximum number of rows in a request.
+    :param max_request_bytes: the maximum bytes of encoded rows in a request; a larger row is sent in its own request.
+    :param concurrency: the maximum number of requests in flight; never two that share a primary key.
+    :param retry_budget: how long to retry a request after its first failure, with growing pauses, in seconds or as a
+        timedelta; 0 for no retries. The limit is 30 s before the first response of a run, and for errors that the
+        request itself may have caused.
+    :param on_reject: what to do with a row that cannot be stored exactly as it is: ``"fail"`` fails the task with an
+        error that names it; ``"skip"`` writes it, with the reason, to a file in ``rejects_path`` and continues.
+    :param max_rejects: with ``"skip"``: fail if more rows are rejected; None for no limit.
+    :param rejects_path: with ``"skip"``: a folder for the files of rejected rows, one per try of a task; local or a
+        URI, which may name the storage's connection (``s3://conn_id@bucket/rejects``). The file's path is the output
         ``rejects_path``; fix the rows and pass it as ``files``. (templated)
-    :param check_only: read and check all rows and write the rejects file, but send nothing: what would be sent is
-        ``valid_count``.
-    :param verify_sample: how many of the rows that this run has stored, chosen at random, are read back and compared at
-        the end; one that is not as it was sent fails the task. The collection must be loaded.
-    :param return_ids: whether to output the primary keys as ``upsert_ids`` too: as many as there are rows.
-    :param resume: whether Airflow's own retry of the task skips the rows that the try before it has stored, where that
-        is sure (Airflow 3.3 and later).
+    :param check_only: read and check all rows and write the rejects file, but send nothing. ``valid_count``
+        counts the rows that would be sent.
+    :param verify_sample: how many of the rows stored by this run, chosen at random, to read back and compare at the
+        end. A row that differs from what was sent fails the task. The collection must be loaded.
+    :param return_ids: whether to also output the primary keys of all upserted rows, as ``upsert_ids``.
+    :param resume: whether an Airflow retry of the task skips the rows that the previous try has stored, if that is safe
+        (Airflow 3.3 and later).
     :param milvus_rest_conn_id: the Airflow connection. (templated)
-    :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`. Rows that were acknowledged stay
-        written; running the task again is safe, since an upsert by key can be repeated.
+    :raises MilvusRestError: see :mod:`airflow_provider_milvus_rest.exceptions`. Acknowledged rows stay stored.
+        Running the task again is safe, because an upsert by key can be repeated.
     """
 
     template_fields: Sequence[str] = (*MilvusRestRowsOperator.template_fields, "rejects_path")
@@ -145,7 +145,7 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
     def _begin(self, uri: str, files: list[str], report: Any) -> None:
         self._own_outlets, others = split_outlets(self.outlets, uri)
         for other in others:
-            self.log.warning("The event of outlet %s gets no counts: the task upserts into %s", other.uri, uri)
+            self.log.warning("The event of outlet %s gets no counts, because the task upserts into %s", other.uri, uri)
         self._lineage = self._own_outlets[0].uri if self._own_outlets else uri, files, report
 
     def _end(self, context: "Context", report: Any) -> None:
@@ -155,11 +155,11 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
             event.extra = {**(event.extra or {}), **replace(report, upsert_ids=None, rejects_path=path).outputs()}
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage":
-        """What Airflow's OpenLineage provider asks for at the end of the task, be it a success or a failure."""
+        """Called by Airflow's OpenLineage provider when the task succeeds or fails."""
         return lineage(*self._lineage)
 
     def _checkpoint(self, context: "Context", rows: Any) -> Checkpoint | None:
-        """Where Airflow's own retry may resume, on Airflow 3.3 and later; a cleared task starts over."""
+        """Return where an Airflow retry can resume (Airflow 3.3 and later). A cleared task starts over."""
         if not (self.retries and self.resume) or self.check_only:
             return None
         store, source = context.get("task_state_store"), None
@@ -173,11 +173,11 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
         else:
             try:
                 source = rows.fingerprint() if isinstance(rows, FileRows) else fingerprint_of_rows(rows)
-            except Exception as error:  # whatever the storage's client raises: it would only save work
+            except Exception as error:  # whatever the storage's client raises: resuming is optional
                 why = f"the files cannot be checked for changes: {said_of(self.files, error)}"
         if source is None:
             self.log.info("A retry would start over: %s.", why)
             return None
-        # Clearing leaves the state store as it is (Airflow 3.3.2); it counts up one of these (clear_task_instances).
+        # Clearing does not clear the state store (Airflow 3.3.2), but increments one of these (clear_task_instances).
         cleared = getattr(context["ti"], "max_tries", None), getattr(context.get("dag_run"), "clear_number", None)
         return Checkpoint(store, fingerprint(source, cleared), self.log.warning)

@@ -1,4 +1,4 @@
-"""Where rows come from: memory, other tasks, and files on the worker and on Airflow's object storage."""
+"""Where rows come from: memory, other tasks, and files on the worker or in object storage."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
@@ -20,36 +20,36 @@ from airflow_provider_milvus_rest.text import said_of, shown, without_connection
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-_READ: dict[int, tuple[Any, list[Any]]] = {}
-"""What can be read only once and was, by id, with the paths that came out of it: each try runs on a copy of the task.
-It is kept so that nothing else gets its id."""
-_MAX_NAME_BYTES = 245  # without the suffix; file systems take 255
+_CONSUMED: dict[int, tuple[Any, list[Any]]] = {}
+"""One-time sources that were read, by id, with their paths: each try runs on a copy of the task. They are kept, so that
+no other object gets the id."""
+_MAX_NAME_BYTES = 245  # without the suffix; file systems allow 255
 
 
 @final_errors()
 def plan_shards(
     files: Files, target_bytes: int = SHARD_BYTES, *, source_conn_id: str | None = None, file_format: str | None = None
 ) -> list[list[dict[str, Any]]]:
-    """Cut files into pieces of work for a mapped task: ``.expand(files=plan(...))`` with a task that returns this.
+    """Split files into shards for a mapped task: ``.expand(files=plan(...))``, where the task ``plan`` returns them.
 
-    JSON Lines that are not compressed are cut into ranges of bytes (the rows are those whose line begins in the
-    range), Parquet into row groups; other files stay whole. Small files go together. Only Parquet's footers are read.
-    The other parameters are the operator's.
+    Uncompressed JSON Lines are split into byte ranges (with the lines that begin in the range), Parquet into row
+    groups; other files stay whole. Small files share a shard. Of the contents, only Parquet footers are read. The other
+    parameters are those of the operator.
 
-    :param target_bytes: of a shard: as much of a file as that, or as many whole files; a single row group or a file
-        that cannot be cut may be larger.
-    :return: a list for each shard, to be the operator's ``files``, and small enough for XCom. The operator refuses a
-        file whose size has changed since.
-    :raises InputError: ``target_bytes`` is not a number of bytes, or ``files`` cannot be read.
+    :param target_bytes: the size of a shard, which is a part of a file or several whole files. A single row group or a
+        file that cannot be split may be larger.
+    :return: one list for each shard, to pass to the operator as ``files``, small enough for XCom. The operator refuses
+        a file that has changed since.
+    :raises InputError: ``target_bytes`` is not an integer ≥ 1, or ``files`` cannot be read.
     """
     check_int("target_bytes", target_bytes, 1)
     return cut(find(files, source_conn_id, file_format), target_bytes)
 
 
 def find(files: Files, source_conn_id: str | None, file_format: str | None) -> list[File]:
-    """The files that ``files`` means, on the worker and on any storage that ``ObjectStoragePath`` knows."""
+    """Find the files that ``files`` specifies, on the worker or on any storage that ``ObjectStoragePath`` supports."""
     check_format(file_format)
-    # On Airflow 2, a conn_id of None counts for more than the one in a URI (s3://conn_id@bucket).
+    # On Airflow 2, a conn_id of None takes precedence over the one in a URI (s3://conn_id@bucket).
     options = {} if source_conn_id is None else {"conn_id": source_conn_id}
     return find_files(files, lambda uri: ObjectStoragePath(uri, **options), file_format)
 
@@ -61,23 +61,23 @@ def check_format(file_format: Any) -> None:
 
 
 def as_paths(paths: Any) -> Any:
-    """Paths as Airflow renders them, which are texts, and as several tasks can read them, which is a list."""
+    """Return paths as strings, which Airflow can render, and iterators as lists, which several tasks can read."""
     if type(paths) in LOCAL:
         return str(paths)
-    if id(paths) in _READ:
-        return _READ[id(paths)][1]
+    if id(paths) in _CONSUMED:
+        return _CONSUMED[id(paths)][1]
     if not isinstance(paths, (list, tuple, Iterator)):
         return paths
     texts = [as_paths(path) for path in paths]
     if isinstance(paths, Iterator):
-        _READ[id(paths)] = paths, texts
+        _CONSUMED[id(paths)] = paths, texts
     return texts
 
 
 def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> Any:
-    """A file for this try of this task instance alone, since object stores cannot append to one; None for no folder.
+    """Return a file for only this try of this task instance, because object stores cannot append; None for no folder.
 
-    :param name: the parameter that says which folder.
+    :param name: the parameter that sets the folder, for error messages.
     """
     if folder is None:
         return None
@@ -91,39 +91,39 @@ def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> An
     ids = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number) if ti else (task_id, uuid4().hex)
     parts = list(map(str, ids))
     name = re.sub(r"[^\w.+-]", "_", "__".join(parts))
-    if name.split("__") != parts or len(name.encode()) > _MAX_NAME_BYTES:  # others may have the same name
+    if name.split("__") != parts or len(name.encode()) > _MAX_NAME_BYTES:  # the name may not be unique
         name = f"{name.encode()[: _MAX_NAME_BYTES - 18].decode(errors='ignore')}__{fingerprint(parts)[:16]}"
     return path / f"{name}.jsonl"
 
 
 def refuse_second_reading(entities: Any) -> None:
-    """Refuse what can be read only once and was: it would have no rows, or the rest of them."""
+    """Refuse entities that can be read only once and were read before: some or all rows would be missing."""
     for item in [entities, *(entities if isinstance(entities, (list, tuple)) else ())]:
-        # A table that does not know its length may stand for a stream.
+        # A table without a length may be a stream.
         if isinstance(item, Iterator) or (is_table(item) and not isinstance(item, Sized)):
-            if id(item) in _READ:
+            if id(item) in _CONSUMED:
                 raise InputError(
                     f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
-                    "task has read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
+                    "task has already read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
                 )
-            _READ[id(item)] = item, []
+            _CONSUMED[id(item)] = item, []
 
 
 def is_reference(value: Any) -> bool:
-    """Whether it stands for what another task returns: an XComArg, or the argument of a mapped task group."""
+    """Whether it refers to another task's output: an XComArg, or the argument of a mapped task group."""
     return hasattr(value, "resolve") and hasattr(value, "iter_references")
 
 
 def references(entities: Any) -> list[Any]:
-    """The outputs of other tasks in ``entities``: itself, or some of a list. Rows are not searched for more."""
+    """The references to other tasks' outputs: ``entities`` itself, or items of a list. Rows are not searched."""
     return [item for item in (entities if isinstance(entities, (list, tuple)) else [entities]) if is_reference(item)]
 
 
 def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
-    """One entity as it is; an iterable's entities, those of the lists in it, and those that upstream tasks returned."""
+    """Yield one entity, or those of an iterable, of the lists in it, and of the upstream tasks' outputs in it."""
     if source is None:
         raise InputError(
-            "entities: the upstream task returned None. Return the rows as a list, for no rows an empty one. If the "
+            "entities: the upstream task returned None. Return the rows as a list (empty if there are none). If the "
             "function yields them, decorate it with @task.milvus_rest_upsert: Airflow drops what a plain @task yields."
         )
     refuse_text(source)
@@ -142,7 +142,7 @@ def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
 
 
 def refuse_text(entities: Any) -> None:
-    """Refuse a str, which is an iterable, but not of entities."""
+    """Refuse text, which is iterable but has no entities."""
     if isinstance(entities, (str, bytes)):
         raise InputError(
             "entities must not be text. For another task's result, pass task.output (a template such as "

@@ -1,1 +1,1 @@
-"""The wire: HTTP, Milvus's codes, versions of the API. Imports nothing of Airflow."""
+"""HTTP, Milvus's codes, and the versions of its API. Does not import Airflow."""

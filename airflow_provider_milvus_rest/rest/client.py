@@ -1,4 +1,4 @@
-"""Milvus's REST API: calls out, data or exceptions back. No retries here."""
+"""A client for Milvus's REST API. Its methods return data or raise exceptions, and do not retry."""
 
 import json
 import time
@@ -22,13 +22,13 @@ from airflow_provider_milvus_rest.rest.transport import Transport
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.text import excerpt
 
-_READ_AT_ONCE = 1000  # rows; Milvus gives back 16,384 at most
-_UNREADABLE_KEY = -(2**63)  # Milvus reads a filter's digits without their sign: out of range, and the whole call fails
+_KEYS_PER_CALL = 1000  # Milvus returns at most 16,384 rows
+_UNREADABLE_KEY = -(2**63)  # Milvus parses a filter's digits without the sign: out of range, and the call fails
 _T = TypeVar("_T")
 
 
 class MilvusRestClient:
-    """Calls one server, also from several threads. Use it as a context manager, or :meth:`close` it.
+    """Calls one server. It is thread-safe. Use it as a context manager, or call :meth:`close`.
 
     Every method raises a :class:`~airflow_provider_milvus_rest.exceptions.MilvusRestError`.
     """
@@ -36,7 +36,7 @@ class MilvusRestClient:
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
         self._dialect = DIALECTS[settings.api_version]
-        self._is_milvus = False  # whether Milvus has answered
+        self._is_milvus = False  # whether Milvus has responded
         mask = Masking(settings.token.get_secret_value() if settings.token else None)
         # One line of what the server sent, without the token.
         self._excerpt: Callable[[str], str] = lambda text: excerpt(mask(text))
@@ -53,11 +53,11 @@ class MilvusRestClient:
         self._transport.close()
 
     def abort(self) -> None:
-        """Cut the connections: a thread that waits for an answer gets a ConnectError."""
+        """Close all connections. A thread that waits for a response gets a ConnectError."""
         self._transport.abort()
 
     def check_partition(self, partition_name: str) -> None:
-        """Raise an InputError if this version of the API cannot write into a partition, as v1."""
+        """Raise InputError if this version of the API cannot write into a partition (v1)."""
         if not self._dialect.has_partitions:
             raise e.InputError(
                 f"partition_name is {partition_name!r:.60}, but REST v1 writes only into the default partition: omit "
@@ -85,12 +85,12 @@ class MilvusRestClient:
         return self._call(call, "list of names", TypeAdapter(list[str]).validate_python)
 
     def stored_keys(self, schema: CollectionSchema, keys: Sequence[Key], partition_name: str | None = None) -> set[Key]:
-        """Which of these primary keys a collection holds, as far as the server's consistency level shows.
+        """Return those of these primary keys that the server finds. Its consistency level may hide recent writes.
 
-        The ends of Int64 are never found: -2**63 cannot be asked for, and Milvus 2.3.5 does not find 2**63-1.
+        The ends of the Int64 range are not found: -2**63 is not queried, and Milvus 2.3.5 does not find 2**63-1.
 
-        :param partition_name: the partition to look in, with ``api_version`` v2; default all of them.
-        :raises RequestRefusedError: for example, the collection is not loaded (code 101).
+        :param partition_name: the partition to search, with ``api_version`` v2; default: all.
+        :raises RequestRefusedError: for example, if the collection is not loaded (code 101).
         """
         if partition_name is not None:
             self.check_partition(partition_name)
@@ -99,20 +99,20 @@ class MilvusRestClient:
     def read_rows(
         self, schema: CollectionSchema, keys: Sequence[Key], partition_name: str | None = None, fields: str = "*"
     ) -> dict[Key, dict[str, Any]]:
-        """The rows of these primary keys that are stored, by key; as :meth:`stored_keys` else.
+        """Return the stored rows with these primary keys, by key. The notes of :meth:`stored_keys` apply.
 
-        :param fields: the name of one field; default all, and the dynamic ones.
+        :param fields: the name of one field; default: all fields, including dynamic ones.
         """
         keys = [key for key in keys if key != _UNREADABLE_KEY]
         found: dict[Key, dict[str, Any]] = {}
-        for start in range(0, len(keys), _READ_AT_ONCE):
-            asked = keys[start : start + _READ_AT_ONCE]
+        for start in range(0, len(keys), _KEYS_PER_CALL):
+            asked = keys[start : start + _KEYS_PER_CALL]
             call = self._dialect.find(schema, asked, partition_name, fields)
-            found |= self._call(call, "rows of the keys asked for", partial(_rows_of, schema=schema, asked=set(asked)))
+            found |= self._call(call, "rows of the requested keys", partial(_rows_of, schema=schema, asked=set(asked)))
         return found
 
     def _call(self, call: Call, expected: str, read: Callable[[Any], _T]) -> _T:
-        """What ``read`` makes of the answer's data."""
+        """Send a call, and return the response's data as parsed by ``read``."""
         try:
             answer = self._answer(*self._transport.send(call), call)
             try:
@@ -122,11 +122,11 @@ class MilvusRestClient:
                 message = f"Milvus reported success, but the response has no {expected}: {found}"
                 raise e.UnexpectedAnswerError(message, code=answer.code) from None
         except e.UnexpectedAnswerError:
-            self.close()  # the answers on a connection may be out of step with the requests
+            self.close()  # responses on a connection may be out of step with the requests
             raise
 
     def _answer(self, response: requests.Response, text: str, call: Call) -> Answer:
-        """The answer, if it reports success and nothing contradicts it."""
+        """Return the answer if it reports success and nothing contradicts it, or raise the error."""
         status, where = response.status_code, self.settings.base_url
         answer, rest = _first_json(text)
         cls, code, remedy = codes.class_of_answer(status), None, None
@@ -137,20 +137,20 @@ class MilvusRestClient:
             location = self._excerpt(response.headers["Location"])
             message = f"{where} sent a redirect to {location!r}, which is not followed."
         elif answer is None:
-            found = f"not Milvus's JSON but {self._excerpt(text)!r}" if text.strip() else "an empty answer"
+            found = f"{self._excerpt(text)!r} instead of Milvus's JSON" if text.strip() else "an empty response"
             message = f"{where} sent {found}."
-            may_be_cut = '{"code"'.startswith(text.lstrip()[:7])  # Milvus's answers begin so
+            may_be_cut = '{"code"'.startswith(text.lstrip()[:7])  # how Milvus's responses begin
             if cls is e.UnexpectedAnswerError and not (self._is_milvus or call.has_rows or may_be_cut):
                 cls, remedy = e.WrongEndpointError, codes.CHECK_PORT
         elif answer.code in self._dialect.success and answer.data is not None:
             if status == 200 and not rest.strip():
                 return answer
-            # Milvus appends a second answer when its limiter refuses; something else may follow, too.
+            # Milvus appends a second response when its rate limiter refuses; other text may follow, too.
             found = self._excerpt(rest) or f"HTTP {status}"
             message = f"Milvus reported success, but the response also contained {found!r}."
         else:
             code, said = answer.code, answer.message or ""
-            cls, remedy = codes.told_by_message(code, said) or (codes.class_of_answer(status, code), None)
+            cls, remedy = codes.class_of_message(code, said) or (codes.class_of_answer(status, code), None)
             if cls is e.DataRefusedError and not call.has_rows:
                 cls = e.RequestRefusedError
             message = f"Milvus says: {self._excerpt(said) or 'no message'}."
@@ -169,7 +169,7 @@ def _acknowledged(data: Any, sent: list[Key]) -> UpsertResult:
     if count != len(sent) or (ids != sent and [*map(str, ids)] != [*map(str, sent)]):  # some versions quote Int64
         raise e.UnexpectedAnswerError(
             f"Milvus reported {count} upserted rows and {len(ids)} keys, but these are not the {len(sent)} rows and "
-            "keys that were sent. Read them back before you trust this collection."
+            "keys that were sent. Read the rows back before you rely on this collection."
         )
     return result.model_copy(update={"upsert_ids": sent})
 
@@ -182,8 +182,8 @@ def _rows_of(rows: Any, schema: CollectionSchema, asked: set[Key]) -> dict[Key, 
 
 
 def _first_json(text: str) -> tuple[Answer | None, str]:
-    """The first JSON object of ``text`` as an answer, and what follows it. None if there is no such object."""
-    with suppress(ValueError):  # most are nothing else
+    """Return the first JSON object of ``text`` as an answer (None if there is none), and the text that follows it."""
+    with suppress(ValueError):  # usually nothing follows
         return Answer.model_validate(orjson.loads(text)), ""
     try:
         value, end = json.JSONDecoder().raw_decode(text.lstrip())
@@ -193,7 +193,7 @@ def _first_json(text: str) -> tuple[Answer | None, str]:
 
 
 def _retry_after(header: str) -> float | None:
-    """Seconds, of a header that has seconds or a date (RFC 9110); None if it has neither."""
+    """Return the seconds of a header with seconds or a date (RFC 9110), or None if it is neither."""
     try:
         if header.strip().isdecimal():
             return float(header)

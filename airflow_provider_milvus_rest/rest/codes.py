@@ -1,7 +1,7 @@
-"""From what the server answered to the exception to raise.
+"""Maps a response to the exception to raise.
 
-HTTP statuses and the ``code`` in a body are two namespaces: a body code 401 (replica not available) or 503
-(channel not available) is Milvus's own number. Codes: ``pkg/util/merr/errors.go`` of Milvus 2.3.2 to 3.0.
+HTTP statuses and the ``code`` in a body are separate namespaces: the body codes 401 (replica not available) and 503
+(channel not available) are Milvus's own. Codes: ``pkg/util/merr/errors.go`` of Milvus 2.3.2 to 3.0.
 """
 
 from airflow_provider_milvus_rest import exceptions as e
@@ -24,14 +24,14 @@ _CLASS_OF_CODE = {code: cls for cls, codes in _CODES.items() for code in codes}
 
 CHECK_PORT = "Check that host and port are those of Milvus's REST API (19530, not 9091)."
 REMEDIES: dict[type[e.MilvusRestError], str] = {
-    e.NotAuthenticatedError: "Check login and password of the connection (for an API key: as password, without login).",
+    e.NotAuthenticatedError: "Check login and password of the connection (for an API key, set only the password).",
     e.ForbiddenError: "Grant the missing privilege to the connection's user.",
     e.NotFoundError: "Create it first, or check its name and the database.",
     e.UnexpectedAnswerError: "If this continues, check that host and port are those of Milvus's REST API.",
-    e.WrongEndpointError: f"{CHECK_PORT} A newer Milvus may have REST v1 switched off (proxy.http.enableV1): then set "
+    e.WrongEndpointError: f"{CHECK_PORT} In a newer Milvus, REST v1 may be disabled (proxy.http.enableV1): then set "
     "the connection's field api_version to v2. Milvus before 2.3.13 has no v2.",
 }
-"""What to do, where the message does not tell more."""
+"""What to do, unless :data:`_BY_MESSAGE` is more specific."""
 
 _V2 = "set the connection's field api_version to v2."
 _STRUCTS = "This package cannot write arrays of structs: create the collection without them."
@@ -45,7 +45,7 @@ _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] =
     ),
     (1100, "namespace data is not set but namespace enabled"): (
         e.RequestRefusedError,
-        "Milvus's REST API cannot write into a collection with namespaces: create it without.",
+        "Milvus's REST API cannot write into a collection with namespaces: create it without namespaces.",
     ),
     (1100, "the number of struct array fields is not the same as needed"): (e.RequestRefusedError, _STRUCTS),
     (1804, "missing struct array field"): (e.RequestRefusedError, _STRUCTS),  # 3.0, over v1
@@ -56,10 +56,10 @@ _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] =
     ),
     (1100, "the length of field is wrong"): (  # 2.6.2 to 2.6.17: rows with nulls
         e.DataRefusedError,
-        f"REST v1 of this Milvus cannot store a null, or a default in place of a value that is left out: {_V2}",
+        f"REST v1 of this Milvus cannot store a null, or the default for a value that is omitted: {_V2}",
     ),
 }
-"""What a code says together with a part of its message, and what to do about it."""
+"""What a code means if its message contains this text, and what to do about it."""
 
 _STATUSES: dict[type[e.MilvusRestError], tuple[int, ...]] = {
     e.NotAuthenticatedError: (401,),
@@ -73,7 +73,7 @@ _CLASS_OF_STATUS = {status: cls for cls, statuses in _STATUSES.items() for statu
 
 
 def class_of_answer(status: int, code: int | None = None) -> type[e.MilvusRestError]:
-    """The body's ``code`` decides if it says anything: 5, 65535, unknown ones and a copy of the status do not."""
+    """The body's ``code`` decides, unless it is 5, 65535, unknown, or a copy of the status."""
     if code in _CLASS_OF_CODE and not (code == status and status >= 300):
         return _CLASS_OF_CODE[code]
     if status < 300:
@@ -81,6 +81,6 @@ def class_of_answer(status: int, code: int | None = None) -> type[e.MilvusRestEr
     return _CLASS_OF_STATUS.get(status) or (e.RequestRefusedError if status < 500 else e.ServerError)
 
 
-def told_by_message(code: int, message: str) -> tuple[type[e.MilvusRestError], str | None] | None:
-    """The exception and the remedy where the message tells more than the code."""
-    return next((told for (known, part), told in _BY_MESSAGE.items() if code == known and part in message), None)
+def class_of_message(code: int, message: str) -> tuple[type[e.MilvusRestError], str | None] | None:
+    """Return the exception and the remedy if the message is more specific than the code."""
+    return next((found for (known, part), found in _BY_MESSAGE.items() if code == known and part in message), None)

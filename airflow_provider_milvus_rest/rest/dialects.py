@@ -1,4 +1,4 @@
-"""The versions of Milvus's REST API: paths, bodies, codes of success, and how a description is read."""
+"""The versions of Milvus's REST API: paths, bodies, success codes, and how to read a collection's description."""
 
 import json
 import re
@@ -20,18 +20,18 @@ class Call:
     path: str
     params: Mapping[str, str] | None = None
     body: bytes | None = None
-    has_rows: bool = False  # so that a refusal may be the rows' fault
+    has_rows: bool = False  # whether rows may be the cause of a refusal
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """One version of the API: what differs from the other version, and the calls."""
+    """One version of the API: its differences from the other version, and the calls."""
 
     success: tuple[int, ...]  # the codes of a successful answer
     rows_path: str  # of the calls that write and read rows
     describe_path: str
     list_path: str
-    uses_get: bool = False  # to describe and to list
+    uses_get: bool = False  # instead of POST, to describe and to list
     one_row_in_list: bool = True  # an upsert must send its rows as a list, even if there is only one
     has_partitions: bool = True
     since_2_3_13: bool = True  # every server that has this version of the API is Milvus 2.3.13 or later
@@ -46,7 +46,7 @@ class Dialect:
             rows = [request.data] if isinstance(request.data, bytes) else request.data.copy()
             rows[0] = head + b"[" + rows[0]
             rows[-1] += b"]}"
-            body = b",".join(rows)  # joined once: they are megabytes
+            body = b",".join(rows)  # joined once, because they are megabytes
         return Call("POST", f"{self.rows_path}/upsert", body=body, has_rows=True)
 
     def ask(self, path: str, db_name: str | None, collection_name: str | None = None) -> Call:
@@ -59,8 +59,8 @@ class Dialect:
 
         ``fields`` is the name of one field, or ``*`` for all.
 
-        ``get`` puts VarChar keys into a filter as they are, up to Milvus 2.3.6 without quotes around them, and in all
-        versions to 3.0 without escaping quotes and backslashes in them.
+        ``get`` cannot be used for VarChar keys: up to Milvus 2.3.6, it puts them into a filter without quotes, and in
+        all versions up to 3.0 without escaping quotes and backslashes in them.
         """
         body: dict[str, Any] = _names(schema.name, schema.db_name) | {"outputFields": [fields]}
         if self.has_partitions:
@@ -74,7 +74,7 @@ class Dialect:
         return Call("POST", f"{self.rows_path}/query", body=orjson.dumps(query))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
-        """The schema in the ``data`` of a describe answer. Raises Python's own errors where it cannot be read."""
+        """Read the schema in a describe response's ``data``. Raises Python's built-in errors if it is malformed."""
         outputs = {name for function in data.get("functions") or () for name in function["outputFieldNames"]}
         auto_id = data.get("autoId", False)
         return CollectionSchema(
@@ -97,7 +97,7 @@ class Dialect:
                     **_type(field),
                 )
                 for field in (*data["fields"], *(data.get("structFields") or ()))
-                # Versions before 2.4.17 may list the field that holds the dynamic ones.
+                # Versions before 2.4.17 may list the field that holds the dynamic fields.
                 if field["name"] != DYNAMIC_FIELD
             ),
         )
@@ -115,7 +115,7 @@ DIALECTS = {
         has_partitions=False,
         since_2_3_13=False,
     ),
-    # Served by Milvus 2.3.13 and later; written from Milvus's source.
+    # Served by Milvus 2.3.13 and later; based on Milvus's source code.
     "v2": Dialect(
         success=(0, 200),  # 200 in Milvus 2.3.13 to 2.3.17
         rows_path="/v2/vectordb/entities",
@@ -126,10 +126,10 @@ DIALECTS = {
 
 
 def _type(field: Mapping[str, Any]) -> dict[str, Any]:
-    """What a field's type decides. v1: ``FloatVector(4)``; v2: ``FloatVector``, ``[{"key": "dim", "value": "4"}]``."""
+    """Read a field's type. v1: ``FloatVector(4)``; v2: ``FloatVector``, ``[{"key": "dim", "value": "4"}]``."""
     match = re.fullmatch(r"(\w+)\((\w+)\)", field["type"])
     kind, parameter = match.groups() if match else (field["type"], "")
-    listed = {pair["key"]: pair.get("value") for pair in field.get("params") or ()}  # protobuf omits what is empty
+    listed = {pair["key"]: pair.get("value") for pair in field.get("params") or ()}  # protobuf omits empty values
     return {
         "type": kind,
         "size": int(parameter) if parameter.isdecimal() else listed.get("dim", listed.get("max_length")),
@@ -139,6 +139,6 @@ def _type(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(collection_name: str | None, db_name: str | None, partition_name: str | None = None) -> dict[str, str]:
-    """Without those that are not set: an empty ``dbName`` is an error (code 800), not the default database."""
+    """Return only the names that are set: an empty ``dbName`` is an error (code 800), not the default database."""
     names = {"collectionName": collection_name, "dbName": db_name, "partitionName": partition_name}
     return {name: value for name, value in names.items() if value}

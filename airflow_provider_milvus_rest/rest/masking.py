@@ -1,12 +1,12 @@
-"""Secrets out of what servers and gateways echo, in whatever way they write it."""
+"""Removes secrets from what servers and gateways echo, however they encode it."""
 
 import base64
 import html
 import re
 
-_MAX_CHARS = 16_384  # of a text that may be an answer of megabytes; messages show some hundreds
-_MAX_DEPTH = 4  # how often a text may be escaped: a JSON text in a JSON text in an HTML page, and one more
-_DEFAULT_PASSWORD = "Milvus"  # noqa: S105 # public, and in Milvus's own words
+_MAX_CHARS = 16_384  # of a response that may be megabytes; messages show a few hundred
+_MAX_DEPTH = 4  # how often a text may be escaped: JSON in JSON in an HTML page, and once more
+_DEFAULT_PASSWORD = "Milvus"  # noqa: S105 # public, and a word in Milvus's own messages
 _ESCAPED = re.compile(
     r"((?:%[0-9a-f]{2})+|(?:\\x[0-9a-f]{2})+)|((?:\\u[0-9a-f]{4})+)|\\(.)|(&#?\w+;)", re.IGNORECASE | re.DOTALL
 )
@@ -21,7 +21,7 @@ class Masking:
         self._forms = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """The beginning of ``text`` without the secrets; unescaped as far as that was needed to find them."""
+        """Return the beginning of ``text`` without the secrets, unescaped only as far as needed to find them."""
         masked = text = text[:_MAX_CHARS]
         for _ in range(_MAX_DEPTH):
             for form in self._forms:
@@ -32,7 +32,7 @@ class Masking:
 
 
 def _forms(secret: str) -> list[str]:
-    """A secret as it is, and the spellings that unescaping does not undo: ``+`` for spaces, Latin-1, base64."""
+    """A secret as it is, and in the encodings that unescaping does not undo: ``+`` for spaces, Latin-1, base64."""
     utf8 = secret.encode()
     encoded = [base64.b64encode(utf8).decode(), base64.urlsafe_b64encode(utf8).decode()]
     return [secret, secret.replace(" ", "+"), secret.replace("\\", ""), utf8.decode("latin-1"), *encoded]

@@ -1,4 +1,4 @@
-"""Requests and answers of the REST API, as Milvus documents them."""
+"""Requests and responses of the REST API, as Milvus documents them."""
 
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ Name = Annotated[StrictStr, StringConstraints(min_length=1)]
 class UpsertRequest(BaseModel, frozen=True):
     """The body of an upsert. ``data`` is one entity as JSON text in UTF-8, or a list of them.
 
-    Entities arrive encoded because batches are cut by encoded bytes, and nothing should be encoded twice.
+    Entities are already encoded: batches are limited by encoded bytes, and nothing should be encoded twice.
     """
 
     collection_name: Name
@@ -20,7 +20,7 @@ class UpsertRequest(BaseModel, frozen=True):
 
 
 class Answer(BaseModel):
-    """The envelope of every answer. A failure has a ``message`` and no ``data``."""
+    """The envelope of every response. A failure has a ``message`` and no ``data``."""
 
     code: StrictInt
     message: str | None = None
@@ -28,7 +28,7 @@ class Answer(BaseModel):
 
 
 class UpsertResult(BaseModel, frozen=True, populate_by_name=True):
-    """What one upsert request wrote: the ``data`` of a successful answer.
+    """What one upsert request wrote: the ``data`` of a successful response.
 
     ``upsert_ids`` holds the primary keys in the order of the request: ``int`` for an Int64 key, ``str`` for VarChar.
     """

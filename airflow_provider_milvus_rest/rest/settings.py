@@ -13,8 +13,8 @@ from airflow_provider_milvus_rest.exceptions import ConnectionSettingsError
 
 DEFAULT_PORT = 19530
 _PORT_OF_SCHEME = {"http": DEFAULT_PORT, "https": 443}
-_MAX_PATH_CHARS = 150  # of a path that an error may show: a private key that was pasted instead is longer
-Seconds = Annotated[float, Field(gt=0, le=86_400)]  # neither Milvus nor Python can wait for any number of them
+_MAX_PATH_CHARS = 150  # of a path that an error may show: a private key pasted by mistake is longer
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # neither Milvus nor Python accepts any number
 
 
 class ConnectionSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
@@ -36,7 +36,7 @@ class ConnectionSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_e
 
     @property
     def is_in_the_clear(self) -> bool:
-        """Whether others can read what is sent: no TLS, and not to this machine."""
+        """Whether requests go over a network unencrypted: no TLS, and not to this machine."""
         url = urlsplit(self.base_url)
         return url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1")
 
@@ -55,7 +55,7 @@ class ConnectionSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_e
 
         Empty strings and nulls, which Airflow's form leaves in empty fields, count as not set.
 
-        :raises ConnectionSettingsError: naming the field that cannot be used.
+        :raises ConnectionSettingsError: a field cannot be used; the message names it.
         """
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
         options = {key: value for key, value in given.items() if key in EXTRAS}
@@ -78,12 +78,12 @@ def _require(valid: object, field: str, problem: str) -> None:
 
 
 def check_tls_files(settings: ConnectionSettings) -> None:
-    """Read them: OpenSSL's errors do not name them, and it asks on the terminal for the pass phrase of a key.
+    """Check the TLS files: OpenSSL's errors do not name the file, and it asks for passphrases on the terminal.
 
-    :raises ConnectionSettingsError: naming the field whose file cannot be used.
+    :raises ConnectionSettingsError: a file cannot be used; the message names its field.
     """
     ca, cert, key = settings.verify, settings.client_cert, settings.client_key
-    both = "is set but 'client_cert' is not: set both, or one file with both as 'client_cert'."
+    both = "is set but 'client_cert' is not: set both, or set 'client_cert' to one file with both."
     _require(cert or not key, "client_key", both)
     for field, path in (("verify", ca), ("client_cert", cert), ("client_key", key)):
         if not isinstance(path, Path):
@@ -93,13 +93,13 @@ def check_tls_files(settings: ConnectionSettings) -> None:
         _require(is_path, field, "must be the path of a PEM file on this machine, not its content")
         _require(exists, field, f"is not an existing file on this machine: {path}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    problem = f"field 'verify': {ca} must be a PEM file of certificates"
+    problem = f"field 'verify': {ca} must be a PEM file with certificates"
     try:
         if isinstance(ca, Path) and ca.is_file():
             context.load_verify_locations(ca)
         problem = (
-            f"field 'client_cert': {cert} and 'client_key' must be PEM files of a certificate and of its key, which "
-            "belong together, the key without a pass phrase"
+            f"field 'client_cert': {cert} and 'client_key' must be PEM files with a certificate and the key that "
+            "belongs to it, without a passphrase"
         )
         if cert:
             context.load_cert_chain(cert, key, password=lambda: "")
@@ -108,9 +108,9 @@ def check_tls_files(settings: ConnectionSettings) -> None:
 
 
 def base_url(host: str | None, port: int | None) -> str:
-    """``scheme://host:port`` of a bare host, one with a port, or one with a scheme.
+    """Return ``scheme://host:port`` for a host, which may have a scheme and a port.
 
-    :raises ConnectionSettingsError: saying what is wrong with it.
+    :raises ConnectionSettingsError: the host or the port is not valid.
     """
     host, not_a_host = (host or "").strip(), "is not a host name, address or URL."
     _require(host, "host", "is empty: set it to Milvus's host name or address.")
@@ -127,9 +127,7 @@ def base_url(host: str | None, port: int | None) -> str:
         raise ConnectionSettingsError(f"field 'host' {not_a_host}") from None
     is_known = name and parts.scheme in _PORT_OF_SCHEME
     _require(is_known, "host", "must be a host name or address, or start with http:// or https://.")
-    rest = (
-        "must end after the host and port: the provider adds the API's path, and the database has a field of its own."
-    )
+    rest = "must end after the host and port: the provider adds the API's path, and the database has its own field."
     _require(parts.path in ("", "/") and not parts.query and not parts.fragment, "host", rest)
     _require(inner_port != 0, "host", "has port 0: write Milvus's port, or omit it.")
     _require(0 <= (port or 0) < 65_536, "port", f"is {port}, but must be from 1 to 65535.")
@@ -140,15 +138,15 @@ def base_url(host: str | None, port: int | None) -> str:
 
 
 def _token(login: str | None, password: str | None) -> SecretStr | None:
-    """``user:password``, or an API key (a password without login), or None.
+    """Return ``user:password``, an API key (a password without a login), or None.
 
     Milvus splits at the first colon, so a user name cannot contain one and a password can.
     """
     if not login and not password:
         return None
     _require(password, "login", "is set but 'password' is not. For an API key, set only 'password'.")
-    _require(":" not in (login or ""), "login", "contains a colon, which is not allowed in Milvus's user names.")
+    _require(":" not in (login or ""), "login", "contains a colon, which is not allowed in Milvus user names.")
     token = f"{login}:{password}" if login else str(password)
     is_clean = token.isprintable() and token == token.strip()
-    _require(is_clean, "password", "or 'login' starts or ends with white space or contains a line break.")
+    _require(is_clean, "password", "or 'login' starts or ends with whitespace or contains a line break.")
     return SecretStr(token)

@@ -1,4 +1,4 @@
-"""HTTP to one server: bytes out and bytes back, or the error that fits. What Milvus says in them is not known here."""
+"""HTTP to one server: sends requests and returns responses, or raises the matching error. Does not interpret them."""
 
 import http.client
 import io
@@ -24,9 +24,9 @@ from airflow_provider_milvus_rest.options import MAX_CONCURRENCY
 from airflow_provider_milvus_rest.rest.dialects import Call
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings, check_tls_files
 
-MAX_ANSWER_BYTES = 64 * 2**20  # of text; Milvus answers these calls with some kilobytes
-_READ_BYTES = 16_384  # at once: compressed data unpacks to at most a thousand times as much
-_SEND_BYTES = 65_536  # at once with TLS, where a socket's timeout covers all that it gets at once
+MAX_ANSWER_BYTES = 64 * 2**20  # of text; Milvus's responses to these calls are a few kilobytes
+_READ_BYTES = 16_384  # per step: compressed data expands to at most a thousand times as much
+_SEND_BYTES = 65_536  # per step with TLS, where the socket's timeout covers the whole buffer
 
 _PROXY = "The proxy in HTTP_PROXY or HTTPS_PROXY"
 _PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
@@ -41,17 +41,17 @@ _FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | tuple[type[Excepti
         requests.exceptions.InvalidSchema: f"{_PROXY} is a SOCKS proxy, which needs the package PySocks: install it.",
         _BAD_PROXY: f"{_PROXY} is not a URL with a host and a port from 1 to 65535.",
         (requests.exceptions.InvalidURL, UnicodeError): "field 'host' is not a host name or address: {where}",
-        "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the file of the authority that "
-        "signed the server's certificate, and the host to a name that is in the certificate.",
+        "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the CA file for the server's "
+        "certificate, and the host to a name that is in the certificate.",
         "BAD_CERTIFICATE": _CLIENT_CERT,
         "CERTIFICATE_REQUIRED": _CLIENT_CERT,
         "WRONG_VERSION_NUMBER": _CANNOT_USE + "This port does not use TLS: write the connection's host with http://.",
-        "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no version of TLS in common.",
+        "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no TLS version in common.",
         ", not HTTP": _CANNOT_USE + "This port does not use HTTP. With TLS, Milvus serves REST on a port of its own "
         "(proxy.http.port).",
     },
     e.UnexpectedAnswerError: {
-        requests.exceptions.ContentDecodingError: "{where} sent an answer that cannot be decompressed: {reason}."
+        requests.exceptions.ContentDecodingError: "{where} sent a response that cannot be decompressed: {reason}."
     },
     e.ConnectError: {
         requests.ConnectTimeout: "{where} did not accept a connection within {settings.connect_timeout:g} s "
@@ -61,19 +61,19 @@ _FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | tuple[type[Excepti
         Exception: "No connection to {where}: {reason}. Is Milvus running there?",
     },
 }
-"""What an error means, the first that fits: its class or the class of the error it wraps, or a part of its text."""
-_AT_FIRST = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")  # a broken connection, once the server has answered in HTTP
+"""What an error means, by its class, the class of the error it wraps, or a part of its text. The first match counts."""
+_BEFORE_HTTP = ("WRONG_VERSION_NUMBER", "PROTOCOL_VERSION")  # after an HTTP response, they mean a broken connection
 
 
 class Transport:
-    """Sends requests to one server, also from several threads.
+    """Sends requests to one server. It is thread-safe.
 
-    :param mask: makes one line, without secrets, of what the server sent.
+    :param mask: turns what the server sent into one line without secrets.
     """
 
     def __init__(self, settings: ConnectionSettings, mask: Callable[[str], str]) -> None:
         self._settings, self._mask = settings, mask
-        self._uses_http = False  # whether the server has answered in HTTP
+        self._uses_http = False  # whether the server has sent an HTTP response
         self._open()
 
     def _open(self) -> None:
@@ -82,15 +82,15 @@ class Transport:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
-        self._session.auth = lambda request: request  # without one, requests takes a password from .netrc
-        # A redirect is not followed, and where it leads may not even be a URL.
+        self._session.auth = lambda request: request  # otherwise requests uses a password from .netrc
+        # Redirects are not followed, and their target may not be a valid URL.
         self._session.get_redirect_target = lambda _: None  # type: ignore[assignment, method-assign]
         headers: dict[str, str | bytes] = {
             "Accept": "application/json",
             "Content-Type": "application/json",
             "User-Agent": f"airflow-provider-milvus-rest/{__version__}",
-            "Accept-Type-Allow-Int64": "true",  # else Milvus 2.3.3 to 2.3.10 answers Int64 keys as strings
-            # v2 gives up then too, rather than after 30 s; v1 reads it since d7a539721b (2026).
+            "Accept-Type-Allow-Int64": "true",  # otherwise Milvus 2.3.3 to 2.3.10 returns Int64 keys as strings
+            # v2 gives up after this time instead of 30 s; v1 reads the header since d7a539721b (2026).
             "Request-Timeout": str(int(max(1, settings.read_timeout))),
         }
         if settings.token:
@@ -105,19 +105,19 @@ class Transport:
             self._session.close()
 
     def abort(self) -> None:
-        """Cut all connections of this process. urllib3 cannot close those that are in use."""
+        """Shut down all connections of this process. urllib3 cannot close those that are in use."""
         references = self._adapter.sockets.valuerefs() if self._pid == os.getpid() else []
         for sock in filter(None, [reference() for reference in references]):
             with suppress(OSError):
-                # SSLSocket's own method first makes it a plain socket, to which a lane may be writing.
+                # SSLSocket.shutdown would first turn it into a plain socket, while a lane may be writing to it.
                 socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
     def send(self, call: Call) -> tuple[requests.Response, str]:
-        """The answer, and its text.
+        """Return the response and its text.
 
-        :raises MilvusRestError: there is none, or it is not HTTP.
+        :raises MilvusRestError: there is no response, or it is not HTTP.
         """
-        if self._pid != os.getpid():  # forked: the connections are the parent's, whose answers must not be read here
+        if self._pid != os.getpid():  # forked: the connections and their responses belong to the parent process
             self._open()
         settings = self._settings
         try:
@@ -144,7 +144,7 @@ class Transport:
         for chunk in response.iter_content(_READ_BYTES):
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
-                message = f"{self._settings.base_url} sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB."
+                message = f"{self._settings.base_url} sent a response of more than {MAX_ANSWER_BYTES >> 20} MiB."
                 raise e.UnexpectedAnswerError(message, http_status=response.status_code)
         return content.decode(errors="replace")
 
@@ -154,7 +154,7 @@ class Transport:
         try:
             if where.startswith("https:"):
                 check_tls_files(settings)
-        except e.ConnectionSettingsError as gone:  # since the settings were made
+        except e.ConnectionSettingsError as gone:  # the files have changed since the settings were made
             return gone
         if isinstance(error, requests.exceptions.ProxyError):
             if "failed: 407" in reason:
@@ -164,12 +164,12 @@ class Transport:
             )
         if isinstance(inner, http.client.BadStatusLine) and not isinstance(inner, http.client.RemoteDisconnected):
             is_http = self._uses_http or "HTTP/".startswith(str(inner)[:5])
-            reason = "the answer was cut off in its first line" if is_http else f"it answers {reason!r}, not HTTP"
+            reason = "the response was cut off in its first line" if is_http else f"it sent {reason!r}, not HTTP"
         cls, message = next(
             (cls, message)
             for cls, faults in _FAULTS.items()
             for seen, message in faults.items()
-            if not (self._uses_http and seen in _AT_FIRST)
+            if not (self._uses_http and seen in _BEFORE_HTTP)
             if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
         )
         found = cls(message.format(where=where, reason=reason, settings=settings))
@@ -178,14 +178,14 @@ class Transport:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The error that requests and urllib3 have wrapped, each in its own way."""
+    """Return the original error inside those of requests and urllib3, which wrap it in different ways."""
     wrapped = (getattr(error, "reason", None), *reversed(error.args))
     inner = next((one for one in wrapped if isinstance(one, BaseException)), None)
     return _innermost(inner) if inner else error
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections as below, and knows their sockets by id: a dict's references are copied in one step."""
+    """Creates the connections below, and keeps their sockets by id: copying a dict's references is atomic."""
 
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
@@ -193,14 +193,14 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_maxsize=MAX_CONCURRENCY)
 
     def get_connection_with_tls_context(self, *arguments: Any, **keywords: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*arguments, **keywords)  # of the server or of a proxy
+        pool: Any = super().get_connection_with_tls_context(*arguments, **keywords)  # to the server or to a proxy
         if own := _CONNECTIONS.get(pool.ConnectionCls):
             pool.ConnectionCls = partial(own, adapter=self)
         return pool
 
 
 class _Limited(io.RawIOBase):
-    """An answer's bytes: a TimeoutError if none arrive within the socket's timeout, or not all within twice that."""
+    """A response's bytes. TimeoutError if none arrive within the socket's timeout, or not all within twice that."""
 
     def __init__(self, file: Any, sock: socket.socket) -> None:
         self._file, self._sock = file, sock
@@ -213,7 +213,7 @@ class _Limited(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer did not end")
+            raise TimeoutError("the response did not end")
         self._sock.settimeout(min(left, self._timeout))
         count: int | None = self._file.raw.readinto(buffer)
         return count
@@ -233,7 +233,7 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         try:
             super().connect()
-        except TimeoutError as error:  # of the TLS handshake, or of a proxy
+        except TimeoutError as error:  # in the TLS handshake or from a proxy
             raise urllib3.exceptions.ConnectTimeoutError(self, "timed out") from error
         self.sock.settimeout(self._adapter.read_timeout)
         self._adapter.sockets[id(self.sock)] = self.sock
@@ -255,10 +255,10 @@ class _Connection(HTTPConnection):
         step = _SEND_BYTES if isinstance(self, HTTPSConnection) else None
         try:
             while left:
-                left = left[self.sock.send(left[:step]) :]  # not sendall, whose timeout covers all of it
+                left = left[self.sock.send(left[:step]) :]  # not sendall, whose timeout covers the whole request
         except (ssl.SSLError, ConnectionResetError) as error:
-            # After a BrokenPipeError, urllib3 reads the answer that the server may have sent before it closed.
-            raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
+            # After a BrokenPipeError, urllib3 reads a response that the server may have sent before it closed.
+            raise BrokenPipeError(f"the connection was closed while the request was being sent: {error}") from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

@@ -1,1 +1,1 @@
-"""The data: schemas, encoding, readers. Imports nothing of Airflow."""
+"""Schemas, encoding and readers of rows. Imports nothing from Airflow."""

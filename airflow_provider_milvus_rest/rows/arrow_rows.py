@@ -1,6 +1,6 @@
 """Parquet and Arrow, in files and in memory, with pyarrow.
 
-Vectors come from Arrow's buffers as arrays, without a Python float for each number.
+Vectors are read from Arrow's buffers as arrays, without a Python float for each number.
 """
 
 import itertools
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS = 512
-"""Rows that are decoded at a time."""
+"""How many rows are decoded at a time."""
 _BUFFER_BYTES = 2**20
 _EXACT = ("arrow.bool8", "arrow.uuid", "arrow.json")
-"""Extension types of which ``to_pylist`` gives the values themselves: a bool, a UUID, a text."""
+"""Extension types whose values ``to_pylist`` returns unchanged: a bool, a UUID, a str."""
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 def is_table(value: Any) -> bool:
-    """Whether it speaks the Arrow PyCapsule interface: pyarrow, pandas, polars, DuckDB, …"""
+    """Whether a value has the Arrow PyCapsule interface: tables of pyarrow, pandas, polars, DuckDB, …"""
     return hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__")
 
 
 def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
-    """The rows of whatever :func:`is_table`.
+    """The rows of a table (see :func:`is_table`).
 
-    :raises InputError: it has no columns, or some that Arrow has no type for, or that cannot be stored exactly.
+    :raises InputError: it is not a table, or has columns that have no Arrow type or cannot be stored exactly.
     """
     pa = _pyarrow()
     try:
-        if isinstance(table, pa.Table):  # the interface loses the types in dictionaries
+        if isinstance(table, pa.Table):  # the interface loses unregistered extension types in dictionaries
             batches: Any = table.to_batches()
         elif hasattr(table, "__arrow_c_stream__"):
             batches = pa.RecordBatchReader.from_stream(table)
@@ -55,17 +55,17 @@ def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
 
 
 def read_parquet(file: OpenFile, columns: Columns) -> Iterator[Row]:
-    """The rows of a Parquet file, or of the row groups that its part names."""
+    """The rows of a Parquet file, or of the row groups in its part."""
     source, row_groups = _parquet(file)
     sizes = [group.num_rows for group in row_groups]
     part = file.file.part
     if part.end is not None and part.end > len(sizes):
-        raise InputError(f"the file has {len(sizes)} row groups, but this part of it ends at {part.end}")
+        raise InputError(f"the file has {len(sizes)} row groups, but this part ends at {part.end}")
     groups = range(len(sizes))[part.start : part.end]
     number = first = sum(sizes[: groups.start])
     total = sum(sizes[groups.start : groups.stop])
     file.share = lambda: (number - first) / total
-    # Its own threads would read ahead, and hold what they read.
+    # pyarrow's threads would read ahead, and keep what they read in memory.
     batches = source.iter_batches(_ROWS, row_groups=groups, use_threads=False)
     for entity in _entities(batches, columns):
         yield Row(f"{file.name}#{number}", entity)
@@ -82,7 +82,7 @@ def row_group_bytes(file: File) -> list[int]:
 
 
 def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
-    """A Parquet file, and what it says of its row groups."""
+    """A Parquet file, and the metadata of its row groups."""
     _pyarrow()
     import pyarrow.parquet as pq
 
@@ -91,7 +91,7 @@ def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
 
 
 def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:
-    """The rows of an Arrow IPC file (Feather 2) or stream, of which a record batch at a time is in memory."""
+    """The rows of an Arrow IPC file (Feather 2) or stream, with one record batch in memory at a time."""
     pa = _pyarrow()
     is_file = file.stream.read(6) == b"ARROW1"
     file.stream.seek(0)
@@ -105,7 +105,7 @@ def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:
 
 
 def _validated(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    """A damaged file may hold offsets that lead out of its buffers."""
+    """The batch, if it is valid: a damaged file may contain offsets outside its buffers."""
     batch.validate(full=True)
     return batch
 
@@ -126,23 +126,23 @@ def _entities(batches: "Iterable[pa.RecordBatch]", columns: Columns) -> Iterator
 def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
     """The columns to read.
 
-    :raises InputError: two have one name, or one is of a type whose values mean something else than what is in it.
+    :raises InputError: two columns have the same name, or the values of one cannot be read exactly.
     """
     fields = [field for field in schema if field.name != REJECT and not _PANDAS_INDEX.fullmatch(field.name)]
     if len({field.name for field in fields}) < len(fields):
         raise InputError("two columns have the same name")
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
     for name, kind in foreign.items():
-        if columns.get(name, kind) is not None:  # else field_map leaves it out
+        if columns.get(name, kind) is not None:  # None: field_map leaves it out
             raise InputError(
-                f"column {shown(name, 255)} has the type {excerpt(kind)}, whose stored form is not its value: "
-                "convert the column to numbers, texts or lists, or leave it out with field_map"
+                f"column {shown(name, 255)} has the type {excerpt(kind)}, whose values cannot be read exactly: "
+                "convert the column to numbers, strings or lists, or leave it out with field_map"
             )
     return [field.name for field in fields if field.name not in foreign]
 
 
 def _foreign(field: "pa.Field") -> str | None:
-    """The name of the first type in a column that is more than its storage, unless its values are exact."""
+    """The first type in a column whose values ``to_pylist`` does not return exactly; None if there is none."""
     pa = _pyarrow()
     kind = field.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -161,7 +161,7 @@ def _foreign(field: "pa.Field") -> str | None:
 
 
 def _values(name: str, array: "pa.Array", vectors: Any) -> Any:
-    """The values of a column, one for each row; a vector as an array, if it has no nulls, also inside of a struct."""
+    """The values of a column, one per row. Vectors are arrays if the column has no nulls, also inside a struct."""
     pa = _pyarrow()
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType) and pa.types.is_fixed_size_list(kind.storage_type):  # a tensor
@@ -182,7 +182,7 @@ def _values(name: str, array: "pa.Array", vectors: Any) -> Any:
             return [flat[start:end] for start, end in itertools.pairwise(ends)]
     try:
         return array.to_pylist(maps_as_pydicts="strict")
-    except (ValueError, KeyError, OverflowError) as error:  # a date out of range, a key twice, no UTF-8, …
+    except (ValueError, KeyError, OverflowError) as error:  # a date out of range, a duplicate key, invalid UTF-8, …
         reason = f"has a value that Python cannot represent: {excerpt(str(error))}"
         raise InputError(f"column {shown(name, 255)} {reason}") from None
 

@@ -1,4 +1,4 @@
-"""Whether a row that Milvus gives back is the one that was encoded, by what ``docs/exactness.md`` promises."""
+"""Compares a row that Milvus returns with the encoded row, as ``docs/exactness.md`` promises."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ _MISSING: Any = object()
 
 
 def first_difference(schema: CollectionSchema, text: bytes, row: Mapping[str, Any]) -> RowError | None:
-    """The first field in which a stored row is not the encoded one.
+    """The first field in which a stored row differs from the encoded one; None if there is none.
 
-    Not compared are the fields that Milvus fills: outputs of functions, and defaults of fields that a row leaves out.
+    Fields that Milvus fills are not compared: outputs of functions, and defaults of fields that a row leaves out.
 
-    :raises UnsupportedCollectionError: REST does not give a field back.
+    :raises UnsupportedCollectionError: REST does not return a field.
     """
     encoded, stored = orjson.loads(text), dict(row)
     for field in schema.fields_:
@@ -29,32 +29,35 @@ def first_difference(schema: CollectionSchema, text: bytes, row: Mapping[str, An
             continue
         if not is_found and not field.nullable:
             raise UnsupportedCollectionError(
-                f"Collection {schema.name!r}: Milvus's REST API does not give back the field {name!r} "
+                f"Collection {schema.name!r}: Milvus's REST API does not return the field {name!r} "
                 f"({field.type}), so its rows cannot be compared."
             )
-        if not _is_kept(field, given, found):
-            return _named(name, given, found)
-    for name in [*stored, *encoded]:  # the dynamic ones
+        values = _read(field, given, found)
+        if not _same(*values):
+            return _named(name, given, found, *values)
+    for name in [*stored, *encoded]:  # dynamic fields
         given, found = encoded.get(name, _MISSING), stored.get(name, _MISSING)
         if not _same(given, found):
-            return _named(name, given, found)
+            return _named(name, given, found, given, found)
     return None
 
 
-def _named(name: str, given: Any, found: Any) -> RowError:
+def _named(name: str, given: Any, found: Any, *values: Any) -> RowError:
+    """How a field differs, by its JSON; of lists, the first element whose ``values`` differ."""
     at = ""
     if isinstance(given, list) and isinstance(found, list) and len(given) == len(found):
-        index = next((i for i, pair in enumerate(zip(given, found, strict=True)) if pair[0] != pair[1]), 0)
+        index = next((i for i, pair in enumerate(zip(*values, strict=True)) if not _same(*pair)), 0)
         at, given, found = f"[{index}] ", given[index], found[index]
     if found is _MISSING:
         return RowError("is not stored", field=name_of(name))
-    expected = "the row does not have it" if given is _MISSING else f"not {shown(given)}"
+    expected = "but the row does not have it" if given is _MISSING else f"not {shown(given)}"
     return RowError(f"{at}is {shown(found)} in Milvus, {expected}", field=name_of(name))
 
 
-def _is_kept(field: FieldSchema, given: Any, found: Any) -> bool:
+def _read(field: FieldSchema, given: Any, found: Any) -> tuple[Any, Any]:
+    """The values that the JSON of a field stands for."""
     if given is None or found is None:
-        return given is found
+        return given, found
     kind = field.type
     if kind == "Array":
         kind = f"{field.element_type}Data"
@@ -62,11 +65,11 @@ def _is_kept(field: FieldSchema, given: Any, found: Any) -> bool:
             ((kind, values),) = (found.get("Data") or {"": {}}).items()
             found = values.get("data") or []
     read = _READ.get(kind)
-    return _same(read(given), read(found)) if read else _same(given, found)
+    return (read(given), read(found)) if read else (given, found)
 
 
 def _same(given: Any, found: Any) -> bool:
-    """Equal as JSON: 1 and 1.0 are, 1 and true are not."""
+    """Whether two JSON values are equal: 1 equals 1.0, but not true."""
     if isinstance(given, bool) or isinstance(found, bool):
         return given is found
     if isinstance(given, dict) and isinstance(found, dict):
@@ -77,7 +80,7 @@ def _same(given: Any, found: Any) -> bool:
 
 
 def _json(value: Any) -> Any:
-    if isinstance(value, str):  # its text, which v1 of Milvus 2.3 and 2.4 gives back in base64
+    if isinstance(value, str):  # JSON text, which REST v1 of Milvus 2.3 and 2.4 returns in base64
         return orjson.loads(value if value[:1] in ("{", "[") else base64.b64decode(value))
     return value
 
@@ -93,4 +96,4 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "SparseFloatVector": lambda weights: {int(index): np.float32(weight) for index, weight in weights.items()},
     "JSON": _json,
 }
-"""By type of field, what its forms in JSON mean; the values of the others are compared as they are."""
+"""By field type, how to read its JSON forms; values of other types are compared as they are."""

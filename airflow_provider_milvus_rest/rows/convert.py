@@ -1,4 +1,4 @@
-"""``convert``: values that a field does not take as they are, made into ones that it takes, as the user declared it."""
+"""``convert``: the conversions that a user declares for values that a field does not accept as they are."""
 
 import base64
 import datetime
@@ -13,13 +13,13 @@ import numpy as np
 from airflow_provider_milvus_rest.text import excerpt
 
 Convert = Mapping[str, str | Callable[[Any], Any]]
-"""By field: one of :data:`NAMED`, or a function of one value."""
+"""By field: a name in :data:`NAMED`, or a function of one value."""
 
 
 def call(function: Callable[[Any], Any], value: Any) -> Any:
-    """What a user's function makes of a value.
+    """The result of a user's function for a value.
 
-    :raises ValueError: it has raised something.
+    :raises ValueError: the function raised an exception.
     """
     try:
         return function(value)
@@ -29,7 +29,7 @@ def call(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _iso(value: Any) -> str:
-    if isinstance(value, (datetime.date, datetime.time)) and value == value:  # pandas' NaT is no time, and not itself
+    if isinstance(value, (datetime.date, datetime.time)) and value == value:  # pandas' NaT does not equal itself
         return value.isoformat()
     if isinstance(value, np.datetime64) and not np.isnat(value):
         return str(value)
@@ -42,10 +42,10 @@ def _epoch_ms(value: Any) -> int:
     if not isinstance(value, datetime.datetime):
         raise ValueError(f"must be a datetime with a time zone, or an int, not {type(value).__name__}")
     if value.tzinfo is None:
-        raise ValueError("is a time without a time zone")
+        raise ValueError("has no time zone")
     since: Any = value - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
     milliseconds, rest = divmod(since, datetime.timedelta(milliseconds=1))
-    if rest or getattr(value, "nanosecond", 0):  # pandas' Timestamp has some
+    if rest or getattr(value, "nanosecond", 0):  # only in pandas' Timestamp
         raise ValueError("has a fraction of a millisecond")
     return int(milliseconds)
 
@@ -76,10 +76,10 @@ def _base64(value: Any) -> str:
 
 
 def _text(value: Any, expected: str) -> str:
-    """A text, which was converted before."""
+    """A str, which is already converted."""
     if isinstance(value, str):
         return value
-    raise ValueError(f"must be {expected}, or a text, not {type(value).__name__}")
+    raise ValueError(f"must be {expected}, or a str, not {type(value).__name__}")
 
 
 NAMED: dict[str, Callable[[Any], Any]] = {
@@ -90,16 +90,16 @@ NAMED: dict[str, Callable[[Any], Any]] = {
     "uuid": _uuid,
     "base64": _base64,
 }
-"""The conversions that ``convert`` knows by name. Each returns what it has made before as it is."""
+"""The conversions that ``convert`` accepts by name. Each returns its own results unchanged."""
 
 
 def described(convert: Convert | None) -> dict[str, Any] | None:
-    """Conversions as JSON, a function by its name and source; None if that does not tell what it does."""
+    """Conversions as JSON, functions by name and source; None if these do not fully describe one."""
     found: dict[str, Any] = {}
     for field, how in (convert or {}).items():
         try:
             found[field] = how if isinstance(how, str) else [how.__module__, how.__qualname__, inspect.getsource(how)]
-        except (AttributeError, OSError, TypeError):  # a builtin, a partial, a prompt's function
+        except (AttributeError, OSError, TypeError):  # a builtin, a partial, a function from a prompt
             return None
         if getattr(how, "__closure__", None):
             return None

@@ -1,7 +1,7 @@
 """CSV: comma-separated, quoted with double quotes, the column names in the first row (RFC 4180), in UTF-8.
 
-A cell becomes what the collection's field takes, or stays the text it is, which the row's check then refuses. An
-empty cell is null, but for a text (VarChar or a dynamic field), where it is the empty text.
+A cell is converted to the type of the collection's field. If that fails, it stays a str, which the row's check refuses.
+An empty cell is null, except in a text field (VarChar, Text or a dynamic field), where it is the empty string.
 """
 
 import csv
@@ -16,7 +16,7 @@ from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of, value_of
 from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from airflow_provider_milvus_rest.rows.source import ANYTHING, OCTETS, Columns, Row, most_values
+from airflow_provider_milvus_rest.rows.source import ANYTHING, BINARY, Columns, Row, most_values
 
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -25,7 +25,7 @@ _BOOLS = {"": None, "true": True, "True": True, "TRUE": True, "false": False, "F
 
 
 def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
-    """The rows after the first."""
+    """The rows after the header."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL_CHARS))
     text = io.TextIOWrapper(file.stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     records = csv.reader(_lines(text, file), strict=True)
@@ -33,8 +33,8 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
     try:
         names = next(records, [])
         if len(set(names)) < len(names) or "" in names:
-            fault = "an empty name" if "" in names else "a name twice"
-            raise InputError(f"the first row must name the columns, but holds {fault}", position=f"{file.name}:1")
+            fault = "an empty name" if "" in names else "a duplicate name"
+            raise InputError(f"the first row must name the columns, but has {fault}", position=f"{file.name}:1")
         converters = [_converter(columns.get(name)) for name in names]
         line = records.line_num + 1
         for cells in records:
@@ -58,7 +58,7 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
         hint = ": a quote may not be closed" if "field limit" in str(error) or "unexpected end" in str(error) else ""
         raise InputError(f"not CSV: {error}{hint}", position=f"{file.name}:{line}") from None
     finally:
-        text.detach()  # else the stream would be closed with it
+        text.detach()  # otherwise it would close the stream
 
 
 def _lines(text: TextIO, file: OpenFile) -> Iterator[str]:
@@ -69,12 +69,12 @@ def _lines(text: TextIO, file: OpenFile) -> Iterator[str]:
 
 
 def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
-    """What makes a field's value of a cell."""
+    """The function that converts a cell to a field's value."""
     kind = field.type if field else "VarChar"
     if kind in _SCALARS:
         return _SCALARS[kind]
     parse = JsonParser().vector if kind == "FloatVector" else value_of
-    return partial(_octets if kind in OCTETS else _json, parse, most_values(field))
+    return partial(_binary if kind in BINARY else _json, parse, most_values(field))
 
 
 def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
@@ -86,7 +86,7 @@ def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
         raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
 
-def _octets(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
+def _binary(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
     return _json(parse, most, cell) if cell[:1] in ("[", '"') else cell or None
 
 

@@ -1,4 +1,4 @@
-"""A collection's rows: checked against its schema, strictly, and encoded as the JSON that goes over the wire."""
+"""Checks a collection's rows strictly against its schema, and encodes them as the JSON that is sent."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,18 +15,18 @@ from airflow_provider_milvus_rest.rows.shape import KEY_CHARS, FieldMap, Shape
 from airflow_provider_milvus_rest.text import excerpt, name_of
 
 _NULL_FOR_DEFAULT = "is null; Milvus would store the field's default instead: leave it out if you want the default"
-# By how many bytes these grow in Go's JSON, by which the server measures dynamic fields.
+# How many bytes longer these are in Go's JSON, in which the server measures dynamic fields.
 _GO_ESCAPES = {b"<": 5, b">": 5, b"&": 5, "\u2028".encode(): 3, "\u2029".encode(): 3}
 _LISTS = (list, tuple, np.ndarray)
-_PAIR = "to pair vectors with keys, [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"
+_PAIR = "to pair vectors with keys, use [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"
 
 
 class RowEncoder:
-    """Shapes, checks and encodes the rows of one collection, whose parameters are those of the operator.
+    """Shapes, checks and encodes the rows of one collection. The parameters are the operator's.
 
-    :raises InputError: a parameter names a field that the collection does not have, or its keys cannot be made.
-    :raises UnsupportedCollectionError: the collection has a field that this server cannot be sent over REST, or keys of
-        its own making (autoID).
+    :raises InputError: a parameter names a field that is not in the collection, or ``key_from`` cannot make its keys.
+    :raises UnsupportedCollectionError: the collection has a field that cannot be sent to this server over REST, or
+        generates its keys (autoID).
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class RowEncoder:
         self._not_a_field = f"is not a field of {schema.name!r}, which has no dynamic fields"
         self._outputs = {field.name for field in schema.fields_ if field.function_output}
         self._vectors = {field.name for field in schema.fields_ if "Vector" in field.type}
-        # Vectors go last: Milvus looks for each field from the row's beginning, 10 us for a vector it has to pass.
+        # Vectors go last: Milvus searches for each field from the start of the row, and takes 10 us to skip a vector.
         self._fields = {
             field.name: (b"," + orjson.dumps(field.name) + b":", _check_of(field, schema), field)
             for field in sorted(schema.fields_, key=lambda field: field.name in self._vectors)
             if not field.function_output
         }
-        # The nullable fields that no row has had, not even as null.
+        # The nullable fields that no row has contained so far, not even as null.
         self.left_out = {name for name, (_, _, field) in self._fields.items() if field.nullable}
         self.shape = Shape(schema, field_map, key_from, convert)
         self.columns = self.shape.columns()
@@ -57,16 +57,16 @@ class RowEncoder:
                 raise InputError(f"{parameter}: {unknown[0]!r} {self._not_a_field}")
         if key_from and (key.type != "VarChar" or (key.size or KEY_CHARS) < KEY_CHARS):
             kind = f"{key.type}({key.size})" if key.size else key.type
-            why = "" if key.type == "VarChar" else ": a 63-bit hash would be the same for two of some billion rows"
+            why = "" if key.type == "VarChar" else ": a 63-bit hash would give two of a few billion rows the same key"
             raise InputError(
                 f"key_from makes keys of {KEY_CHARS} characters, which the primary key {key.name!r} of "
-                f"{schema.name!r}, {kind}, cannot hold{why}. Use a VarChar key, or give each row its key"
+                f"{schema.name!r}, {kind}, cannot hold{why}. Use a VarChar key, or give each row a key"
             )
 
     def encode(self, entity: Any, position: str | None = None) -> tuple[Key, bytes]:
         """The row's primary key, and its JSON text in UTF-8.
 
-        :raises RowError: naming the first field that cannot be stored exactly as it is, and why.
+        :raises RowError: a field cannot be stored exactly as it is. Names the first such field and the reason.
         """
         if not isinstance(entity, Mapping):
             hint = f": {_PAIR}" if isinstance(entity, (*_LISTS, float, int, np.number)) else ""
@@ -94,7 +94,7 @@ class RowEncoder:
                 if size > fields.MAX_JSON_BYTES:
                     name = max(extras, key=lambda name: len(extras[name]))
                     limit = fields.JSON_LIMIT
-                    raise ValueError(f"brings the dynamic fields to {size} bytes; together they may have {limit}")
+                    raise ValueError(f"brings the dynamic fields to {size} bytes; their limit is {limit}")
                 parts.append(text)
         except ValueError as error:
             at_fault, reason = name_of(name), self._explained(str(error), entity, row, name)
@@ -106,11 +106,11 @@ class RowEncoder:
         return fields.plain(row[self._key]), b"".join(parts)
 
     def decode(self, text: bytes) -> dict[str, Any]:
-        """A row as it was given, if ``shape.renames_only``, but for what ``field_map`` left out."""
+        """A row as it was given, without what ``field_map`` left out. Only works if ``shape.renames_only``."""
         return {self.shape.sources.get(field, field): value for field, value in orjson.loads(text).items()}
 
     def _explained(self, reason: str, entity: Mapping[Any, Any], row: Mapping[Any, Any], name: Any) -> str:
-        """Why a field is refused, and what may help if it is missing, or if the row is not one row."""
+        """Why a field is refused, with a hint if it is missing, or if the entity is not a single row."""
         has = excerpt(", ".join(map(name_of, [*entity][:10])), 200) + ("…" if len(entity) > 10 else "")
         lists = {key: value for key, value in entity.items() if _is_list(value)}
         nested = {vector for vector in self._vectors if _is_list(row.get(vector)) and all(map(_is_list, row[vector]))}
@@ -121,21 +121,21 @@ class RowEncoder:
             return f"is a list of vectors ({len(row[name])}), but a row has one: {_PAIR}" if name in nested else reason
         source = self.shape.sources.get(name, name)
         sought = f": the row has no {source!r}" if source != name else ""
-        how = "field_map gives fields other names"
+        how = "field_map can rename fields"
         if rows := [key for key, value in lists.items() if all(isinstance(item, Mapping) for item in value)]:
             how = f"if its rows are in {name_of(rows[0])!r}, set rows_path"
         elif name == self._key and self._fields[name][2].type == "VarChar":
-            how += ", and key_from makes keys of other values"
-        return f"{reason}{sought}; it has {has or 'no fields'} ({how})"
+            how += ", and key_from can make the key"
+        return f"{reason}{sought}; the row has {has or 'no fields'} ({how})"
 
     def _extra(self, name: Any, value: Any) -> bytes | None:
-        """A dynamic field, or why it cannot be one. A null is none: Milvus drops it as well."""
+        """A dynamic field as JSON, or ValueError with the reason. None for null: Milvus drops it, too."""
         if not isinstance(name, str):
             raise ValueError(f"is a field name of type {type(name).__name__}; names must be str")
         if name in self._outputs:
             raise ValueError(
-                "is written by a function of the collection, and this package never sends one, even where Milvus is "
-                "set to accept it: leave it out (field_map can)"
+                "is written by a function of the collection, and this package never sends such a field, even if Milvus "
+                "is configured to accept it: leave it out (field_map can do it)"
             )
         if not self._dynamic:
             raise ValueError(self._not_a_field)
@@ -144,7 +144,7 @@ class RowEncoder:
         return None if value is None else b"," + fields.string(name) + b":" + fields.dynamic(value)
 
     def _shown_key(self, row: Mapping[Any, Any], field: str) -> Key | None:
-        """The primary key, if it is one, and not the field at fault."""
+        """The primary key, if it is valid and not the field at fault."""
         key = fields.plain(row.get(self._key))
         is_key = isinstance(key, str) or (isinstance(key, int) and key.bit_length() < 64)
         return key if is_key and field != self._key else None
@@ -155,7 +155,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _check_of(field: FieldSchema, schema: CollectionSchema) -> fields.Check:
-    """How a field's values are checked, or UnsupportedCollectionError where this server cannot be sent them."""
+    """The check of a field's values, or UnsupportedCollectionError if they cannot be sent to this server."""
     kind, size, old = field.type, field.size, schema.before_2_3_13
     varchar = partial(fields.varchar, size)
     checks = fields.SCALARS | {

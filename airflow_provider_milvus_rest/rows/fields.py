@@ -1,9 +1,9 @@
-"""What each scalar field type takes: a value in, its exact JSON text out, or ValueError with the reason why not.
+"""The scalar field types. A check returns a value's exact JSON text, or raises ValueError with the reason.
 
 Before #52261 (August 2026), Milvus's REST API silently changes many values: it stores Int8 300 as 44, a missing VarChar
 as ``""``, VarChar 5 as ``"5"``, a null in a vector as 0.0, a dynamic ``1e-07`` as 0. So nothing is coerced here, and
-what the server would change is refused. numpy's numbers and bools are taken for what they are; all else that is not
-JSON (datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused with the way to convert it.
+what the server would change is refused. numpy's numbers and bools are accepted. Any other value that is not JSON
+(datetime, Decimal, UUID, bytes, pandas' and Arrow's nulls, …) is refused, with a hint on how to convert it.
 """
 
 import datetime
@@ -21,15 +21,15 @@ import orjson
 from airflow_provider_milvus_rest.text import shown
 
 Check = Callable[[Any], bytes]  # JSON text of a value, or ValueError with the reason why it cannot be stored exactly
-MAX_JSON_BYTES = 65_536  # common.JSONMaxLength, of one JSON field and of all dynamic fields of a row together
+MAX_JSON_BYTES = 65_536  # common.JSONMaxLength, for one JSON field, and for all dynamic fields of a row together
 _WHY = "Milvus's default, which this package also applies where the server allows more"
 JSON_LIMIT = f"{MAX_JSON_BYTES} ({_WHY}): shorten it, or split it"
 _MAX_DEPTH = 100
 _SAFE = 2**53
 _GO_INTEGERS = 1e21  # below it, Go writes a whole float64 without an exponent
-_LEAST_SINGLE = 1e-45  # float32 has nothing between this, rounded, and 0
+_LEAST_SINGLE = 1e-45  # the smallest float32 above 0, rounded
 _LARGEST = orjson.dumps(np.finfo(np.float32).max, option=orjson.OPT_SERIALIZE_NUMPY)
-_MARK = b"+" if b"+" in _LARGEST else _LARGEST  # of a large number; a "+" is found faster, which older orjson omits
+_MARK = b"+" if b"+" in _LARGEST else _LARGEST  # a "+" is found faster, but older versions of orjson write none
 _FOREIGN_NULLS = frozenset({"NAType", "NaTType", "NullScalar"})  # pandas' and Arrow's; neither is imported here
 _BYTES = (bytes, bytearray, memoryview)
 _CONVERSIONS: dict[Any, str] = {
@@ -43,12 +43,12 @@ _CONVERSIONS: dict[Any, str] = {
 
 
 def wrong_type(expected: str, value: Any) -> ValueError:
-    """The reason that ``value`` is of a type that the field does not take, with the way to convert it."""
+    """The error for a ``value`` of the wrong type, with a hint on how to convert it."""
     kind = type(value).__name__
     if value is None:
         return ValueError(f"is null, but must be {expected}")
     if kind in _FOREIGN_NULLS:
-        return ValueError(f"is {kind}, but must be {expected}; make it None where the field takes null")
+        return ValueError(f"is {kind}, but must be {expected}; use None if the field accepts null")
     ways = [how for types, how in _CONVERSIONS.items() if isinstance(value, types)]
     ways += [f"value.{name}()" for name in ("as_py", "tolist") if hasattr(value, name)]
     if isinstance(value, _BYTES) and "Vector" in expected:
@@ -60,27 +60,27 @@ def wrong_type(expected: str, value: Any) -> ValueError:
 
 
 def check_length(length: Any, takes: int, name: str, unit: str = "elements") -> None:
-    """Refuse a value of another length than the field's."""
+    """Raise ValueError if a value does not have the field's length."""
     if length != takes:
         raise ValueError(f"has {length} {unit}, but {name} takes {takes}")
 
 
 def plain(value: Any) -> Any:
-    """A numpy number or bool as Python's, exactly; any other value as it is."""
+    """A numpy number or bool as the equal Python value; any other value unchanged."""
     return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biuf" else value
 
 
 def _dotted(text: bytes) -> bytes:
-    """A float with a dot, without which Milvus takes it for an int64: only a lone digit before an exponent has none."""
+    """A float with a dot, without which Milvus reads it as int64. Only a single digit before an exponent has none."""
     return text if b"." in text else text.replace(b"e", b".0e")
 
 
 def integer(name: str, limit: int, value: Any) -> bytes:
-    """An int (no bool, no 5.0) from ``-limit`` to ``limit - 1``."""
+    """An int (not a bool, not 5.0) from ``-limit`` to ``limit - 1``."""
     if type(value) is not int and type(value := plain(value)) is not int:
         raise wrong_type(f"an int ({name})", value)
     if not -limit <= value < limit:
-        raise ValueError(f"{shown(value)} is not within {name}, {-limit} to {limit - 1}")
+        raise ValueError(f"{shown(value)} is out of range for {name} ({-limit} to {limit - 1})")
     return b"%d" % value
 
 
@@ -93,12 +93,12 @@ def boolean(value: Any) -> bytes:
 
 
 def double(value: Any) -> bytes:
-    """A finite float, or an int that a float holds exactly; the shortest text that reads back to it."""
+    """A finite float, or an int that a float can hold exactly, as the shortest text that reads back as that float."""
     return _dotted(float.__repr__(_number(value, "a float (Double)")).encode())
 
 
 def single(value: Any) -> bytes:
-    """A number as the nearest float32, which must be finite, and zero for zero only."""
+    """A number as the nearest float32, which must be finite, and zero only for zero."""
     number = _number(value, "a float (Float)")
     with np.errstate(over="ignore"):
         rounded = np.float32(number)
@@ -106,12 +106,12 @@ def single(value: Any) -> bytes:
         raise ValueError(f"{number!r} is out of range for float32")
     if number and not rounded:
         raise ValueError(f"{number!r} is too small for float32, which would make it 0")
-    return _dotted(float32_text(rounded))  # str() is as numpy was told to print
+    return _dotted(float32_text(rounded))  # str() depends on numpy's print options
 
 
 def float32_text(value: Any) -> bytes:
-    """The shortest text of a float32 or of an array of them, but for the largest one, whose shortest text is above it:
-    Milvus compares it as float64, and refuses it.
+    """The shortest text of a float32 or an array of them. That of the largest float32 is above it, so it is replaced:
+    Milvus compares it as float64, and would refuse it.
     """
     text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return text.replace(_LARGEST, _LARGEST.replace(b"35e", b"34e")) if _MARK in text else text
@@ -121,7 +121,7 @@ def _number(value: Any, expected: str) -> float:
     value = plain(value)
     if type(value) is int:
         if abs(value) > sys.float_info.max or float(value) != value:
-            raise ValueError(f"{shown(value)} has more digits than {expected} holds")
+            raise ValueError(f"{shown(value)} has more digits than {expected} can hold")
     elif not isinstance(value, float):
         raise wrong_type(expected, value)
     elif not math.isfinite(value):
@@ -133,7 +133,7 @@ def varchar(max_length: int | None, value: Any) -> bytes:
     """A str of at most ``max_length`` bytes of UTF-8."""
     if not isinstance(value, str):
         raise wrong_type("a str (VarChar)", value)
-    text = string(value)  # never shorter than what it says
+    text = string(value)  # never shorter than the value and its quotes
     if max_length is not None and len(text) - 2 > max_length and (length := len(value.encode())) > max_length:
         raise ValueError(f"is {length} bytes long in UTF-8, but VarChar({max_length}) takes {max_length}")
     return text
@@ -142,13 +142,13 @@ def varchar(max_length: int | None, value: Any) -> bytes:
 def string(value: str) -> bytes:
     """JSON text of any str that UTF-8 can hold."""
     try:
-        return orjson.dumps(str.__str__(value))  # of a str that is an Enum, its value
+        return orjson.dumps(str.__str__(value))  # the value of an Enum that is a str
     except orjson.JSONEncodeError:
         raise ValueError("contains a lone surrogate, which UTF-8 cannot encode") from None
 
 
 def array_field(name: str, element: Check | None, capacity: int | None, value: Any) -> bytes:
-    """A list of at most ``capacity`` elements, all of one type: the field's, if ``describe`` names it."""
+    """A list of at most ``capacity`` elements, all of one type: the field's, if ``describe`` returns it."""
     if not isinstance(value, (list, tuple)):
         raise wrong_type(f"a list ({name})", value)
     if capacity is not None and len(value) > capacity:
@@ -158,20 +158,20 @@ def array_field(name: str, element: Check | None, capacity: int | None, value: A
     kinds = set() if element else {type(plain(item)) for item in value}
     check = element or (_ELEMENTS.get(kinds.pop()) if len(kinds) == 1 else None)
     if check is None:
-        raise ValueError("must hold ints, floats, bools or strs, and all of one type")
+        raise ValueError("must contain ints, floats, bools or strs, all of one type")
     return b"[%s]" % b",".join(check_element(check, index, item) for index, item in enumerate(value))
 
 
 def check_element(check: Check, index: int, item: Any) -> bytes:
-    """JSON text of an element, or the reason with its index."""
+    """JSON text of an element, or ValueError with its index and the reason."""
     try:
         return check(item)
     except ValueError as reason:
         raise ValueError(f"[{index}] {reason}") from None
 
 
-def _unnamed(check: Check, value: Any) -> bytes:
-    """A number in an Array of which REST v1 does not tell whether it is of Int64 or Double, of Float or Double."""
+def _untyped(check: Check, value: Any) -> bytes:
+    """A number in an Array whose type REST v1 does not report: Int64 or Double for an int, else Float or Double."""
     text, number = check(value), plain(value)
     if abs(number) > _SAFE if type(number) is int else number and abs(number) < _LEAST_SINGLE:
         why = "would be changed by some types of Array, and REST v1 does not say which type this one has: use v2"
@@ -180,7 +180,7 @@ def _unnamed(check: Check, value: Any) -> bytes:
 
 
 def json_field(value: Any) -> bytes:
-    """An object or an array: Milvus up to 3.0 unquotes a JSON string, and stores the text even if it is not JSON."""
+    """An object or array. Not a str: Milvus up to 3.0 stores the text in a JSON string, even if it is not JSON."""
     if not isinstance(value, (dict, list, tuple)):
         raise wrong_type("a dict or a list (JSON)", value)
     text = _json_text(value, 2**63)
@@ -192,15 +192,15 @@ def json_field(value: Any) -> bytes:
 def dynamic(value: Any) -> bytes:
     """A value of a dynamic field.
 
-    Milvus up to 3.0 takes a number without a dot for an int64, lets the numbers inside of lists and objects go through
-    float64, and writes a whole float64 below 1e21 as the int of its shortest digits and zeros.
+    Milvus up to 3.0 reads a number without a dot as int64, converts numbers inside lists and objects to float64, and
+    writes a whole float64 below 1e21 as an int: its shortest digits, padded with zeros.
     """
     value = plain(value)
     return _INT64(value) if type(value) is int else _json_text(value, _SAFE)
 
 
 def _json_text(value: Any, int_limit: int, where: str = "", depth: int = 0) -> bytes:
-    """JSON of ``value``, with the ints in it within ±``int_limit``; a lone 2**63 is one too many for int64."""
+    """JSON of ``value``. Its ints must be within ±``int_limit`` and below 2**63, which int64 cannot hold."""
     value = plain(value)
     at = f"{where} " if where else ""
     if value is None or isinstance(value, bool):
@@ -242,5 +242,5 @@ SCALARS: dict[str, Check] = {
     **{"Bool": boolean, "Float": single, "Double": double},
 }
 _INT64 = SCALARS["Int64"]
-_NUMBERS: dict[type, Check] = {int: partial(_unnamed, _INT64), float: partial(_unnamed, double)}
+_NUMBERS: dict[type, Check] = {int: partial(_untyped, _INT64), float: partial(_untyped, double)}
 _ELEMENTS = _NUMBERS | {bool: boolean, str: partial(varchar, None)}

@@ -1,9 +1,9 @@
-"""From what a user writes as ``files`` to the files to read, local or on any storage that fsspec knows.
+"""Finds and opens the files that a user gives as ``files``, local or on any storage that fsspec supports.
 
-Remote paths are Airflow ``ObjectStoragePath`` objects. Nothing of Airflow is imported here: whoever calls hands in
-the function that makes them.
+Remote paths are Airflow ``ObjectStoragePath`` objects. This module imports nothing from Airflow: the caller passes the
+function that makes them.
 
-What a file is, is fixed when it is found: :attr:`File.version`. It must be the same after its last row was read.
+A file's version (:attr:`File.version`) is recorded when it is found, and must be the same after its last row is read.
 """
 
 import os
@@ -31,7 +31,7 @@ from airflow_provider_milvus_rest.text import excerpt, said_of, without_connecti
 Files = str | Path | Mapping[str, Any] | Iterable["str | Path | Mapping[str, Any]"]
 """A path, a glob, a folder, a :class:`Part` as a dict, or an iterable of them; a str with ``://`` is a URI."""
 Version = dict[str, int | str]
-"""A file's size, and its time of change or the storage's tag; nothing for a pipe."""
+"""A file's size, and its modification time or the storage's tag; empty for a pipe."""
 FORMATS = {
     "jsonl": (".jsonl", ".ndjson"),
     "json": (".json",),
@@ -39,22 +39,22 @@ FORMATS = {
     "parquet": (".parquet",),
     "arrow": (".arrow", ".feather"),
 }
-"""What ``file_format`` may be, and the suffixes that say it."""
+"""The values of ``file_format``, and the suffixes of each format."""
 _FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 _UNITS = {"jsonl": "bytes", "parquet": "row_groups"}
 _TAGS = ("etag", "generation", "mtime", "modified", "last_modified", "lastmodified", "modificationtime", "created")
-"""What storages call that which changes with a file, in lower case, the best first."""
+"""Storages' names for a value that changes when a file does, in lower case, the most reliable first."""
 _SUFFIXES = ", ".join(_FORMAT_OF)
 _MAGIC = frozenset("*?[")
 LOCAL = (PosixPath, WindowsPath)
-"""Airflow 2's ``ObjectStoragePath`` is a ``pathlib.Path`` too, but none of these."""
+"""Airflow 2's ``ObjectStoragePath`` is also a ``pathlib.Path``, but neither of these."""
 
 
 class Part(BaseModel):
-    """A file, or what of it one task is to read: bytes ``start`` to ``end``, or row groups ``start`` to ``end``.
+    """A file, or the part of it that one task reads: bytes ``start`` to ``end``, or row groups ``start`` to ``end``.
 
-    A line belongs to the range in which it begins. ``version`` is the file's: one that has another by now is not read,
-    since the ranges of the other tasks would not fit either.
+    A line belongs to the range in which it begins. ``version`` is the file's. If it has changed, the file is not read,
+    because the ranges of the other tasks would not fit either.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,13 +67,13 @@ class Part(BaseModel):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the file from its beginning to its end."""
+        """Whether it is the whole file."""
         return not self.start and self.end is None
 
 
 class File:
-    """One file to read, at a ``pathlib.Path`` or an ``ObjectStoragePath``. ``name`` is its path or URI as it may be
-    printed; ``format`` is one of :data:`FORMATS`, or None if the suffix says none; ``compression`` is fsspec's name.
+    """One file to read, at a ``pathlib.Path`` or an ``ObjectStoragePath``. ``name`` is its path or URI without
+    credentials; ``format`` is one of :data:`FORMATS`, or None for an unknown suffix; ``compression`` is fsspec's name.
     """
 
     def __init__(self, path: Any, file_format: str | None = None, part: Part | None = None) -> None:
@@ -86,16 +86,16 @@ class File:
 
     @property
     def unit(self) -> str | None:
-        """In what it can be cut; None if it cannot."""
+        """The unit in which it can be split; None if it cannot be split."""
         return None if self.compression else _UNITS.get(self.format or "")
 
     @cached_property
     def version(self) -> Version:
-        """What it was when it was found."""
-        return self.look()
+        """The version when the file was found."""
+        return self.current_version()
 
-    def look(self, stream: BinaryIO | None = None) -> Version:
-        """What it is, as the storage has said when it listed the folder; what an open one is by now."""
+    def current_version(self, stream: BinaryIO | None = None) -> Version:
+        """The version now, or when the storage listed the folder; with the open file's ``stream``, always now."""
         with storage(self.path):
             if isinstance(self.path, LOCAL):
                 status = os.stat(stream.fileno() if stream else self.path)
@@ -108,19 +108,19 @@ class File:
 
     @property
     def size(self) -> int:
-        """Bytes of the file, as they are stored."""
+        """The size of the file in bytes, as stored."""
         return int(self.version.get("size", 0))
 
     @property
     def length(self) -> int:
-        """Bytes of the part that is to be read; of row groups, those of the whole file."""
+        """The size of the part in bytes; for row groups, the size of the whole file."""
         if self.part.unit == "row_groups":
             return self.size
         return (self.size if self.part.end is None else self.part.end) - self.part.start
 
 
 def _change(before: Version, now: Version) -> str | None:
-    """How a file is not what it was; None if it is. What one of the two looks does not know is not compared."""
+    """How a file has changed; None if it has not. What only one of the versions has is not compared."""
     changed = (
         f"its {name} was {was} and is now {now[name]}" for name, was in before.items() if was != now.get(name, was)
     )
@@ -128,7 +128,7 @@ def _change(before: Version, now: Version) -> str | None:
 
 
 class OpenFile:
-    """A file that is being read: ``stream`` is its content, and ``share()`` how much was read of it, from 0 to 1."""
+    """A file that is being read: ``stream`` is its content, ``share()`` the fraction read so far, from 0 to 1."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -138,26 +138,26 @@ class OpenFile:
         self.share: Callable[[], float] = lambda: (self.raw.tell() - file.part.start) / file.length
 
     def check(self, *, cheaply: bool = False) -> None:
-        """Raise SourceChangedError if the file is not what it was when it was found.
+        """Raise SourceChangedError if the file has changed since it was found.
 
-        ``cheaply``, not if that takes a request: the look after the last row sees the change too.
+        With ``cheaply``, do not check if that takes a request: the check after the last row finds the change, too.
         """
         if cheaply and not self._local:
             return
-        if change := _change(self.file.version, self.file.look(self.raw)):
-            raise SourceChangedError(f"has changed while it was read: {change}", position=self.name)
+        if change := _change(self.file.version, self.file.current_version(self.raw)):
+            raise SourceChangedError(f"changed while it was being read: {change}", position=self.name)
 
     def unreadable(self, position: str, entity: Any, reason: str, field: str | None = None) -> Row:
-        """A row that cannot be read, unless that is because the file has changed, which ends the reading."""
+        """A row that cannot be read. Raises SourceChangedError instead if a local file has changed."""
         self.check(cheaply=True)
         return Row(position, entity, RowError(reason, position=position, field=field))
 
 
 @contextmanager
 def reading(file: File) -> Iterator[OpenFile]:
-    """A file, open, which is the same at the end as when it was found.
+    """Open a file, and check at the end that it has not changed since it was found.
 
-    :raises SourceChangedError: it is not.
+    :raises SourceChangedError: it has changed.
     :raises SourceUnavailableError: the storage fails.
     :raises InputError: the content is damaged.
     """
@@ -171,7 +171,7 @@ def reading(file: File) -> Iterator[OpenFile]:
             raise
         except Exception as error:
             with suppress(SourceUnavailableError):
-                opened.check()  # a change is what explains the error
+                opened.check()  # a change explains the error
             if isinstance(error, InputError):
                 if error.position:
                     raise
@@ -181,16 +181,16 @@ def reading(file: File) -> Iterator[OpenFile]:
 
 
 def find_files(files: Files, remote: Callable[[str], Any] | None = None, file_format: str | None = None) -> list[File]:
-    """The files that ``files`` means, each once, in a stable order.
+    """The files that ``files`` names, each once, in a stable order.
 
-    A glob (``*``, ``?``, ``[…]``, ``**``) stands for the files it matches, sorted; a folder for the files directly in
-    it that can be read, sorted, but hidden ones; an iterable for its elements in their order. ``remote`` makes a path
-    of a URI; ``file_format`` is what all of them are, whatever their suffixes say.
+    A glob (``*``, ``?``, ``[…]``, ``**``) means the files that it matches, sorted; a folder, the files directly in it
+    that can be read, sorted, except hidden ones; an iterable, its elements in their order. ``remote`` makes a path from
+    a URI. ``file_format`` is the format of all files, whatever their suffixes are.
 
-    :raises SourceNotFoundError: a path does not exist, or a glob or folder holds no file to read.
-    :raises SourceUnavailableError: the storage does not answer, or refuses.
-    :raises InputError: a suffix that cannot be read, a storage that Airflow has no provider for, a file that has
-        changed since the shards were planned, or no path at all.
+    :raises SourceNotFoundError: a path does not exist, or a glob or folder has no file to read.
+    :raises SourceUnavailableError: the storage does not respond, or denies access.
+    :raises InputError: a suffix is not supported, the storage's Airflow provider is missing, a file has changed since
+        the shards were planned, or a value is not a path.
     """
     items: Any = [files] if isinstance(files, (str, Mapping)) or hasattr(files, "open") else files
     if isinstance(items, bytes) or not isinstance(items, Iterable):
@@ -235,14 +235,14 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
 
 
 def _check(file: File) -> None:
-    """Refuse what cannot be read, and fix what the file is."""
+    """Raise InputError if a file cannot be read, and record its version."""
     if not file.format:
         raise InputError(f"{file.name}: the suffix is not one of {_SUFFIXES}: rename it, or set file_format")
     if file.compression and file.format in ("parquet", "arrow"):
         reason = f"{file.format} files cannot be read when compressed with {file.compression}"
         raise InputError(reason, position=file.name)
     if not file.part.is_whole and file.part.unit != file.unit:
-        raise InputError(f"{file.name} cannot be read in {file.part.unit}")
+        raise InputError(f"{file.name} cannot be read in ranges of {file.part.unit}")
     if change := _change(file.part.version, file.version):
         raise InputError(f"{file.name} has changed since the shards were planned ({change}): run plan_shards again")
 
@@ -253,7 +253,7 @@ def _part(item: Mapping[str, Any]) -> Part:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
-        raise InputError(f"files: a dict must be one that plan_shards made, but {where}: {first['msg']}") from None
+        raise InputError(f"files: a dict must come from plan_shards, but {where}: {first['msg']}") from None
 
 
 def _split_glob(text: str) -> tuple[str, str]:

@@ -1,9 +1,9 @@
 """JSON Lines and JSON documents.
 
-simdjson reads a line in a tenth of the standard library's time, hands a vector over as a buffer of float64 and refuses
-what Python's parser would let pass (integers beyond 64 bits, numbers beyond float64). What it refuses, the standard
-library reads again: it says what is wrong and where, and keeps integers of any size. If a key stands twice in an
-object, the last one counts.
+simdjson reads a line in a tenth of the standard library's time, returns a vector as a buffer of float64 and refuses
+what Python's parser would accept (integers beyond 64 bits, numbers beyond float64). What it refuses is read again with
+the standard library, which says what is wrong and where, and keeps integers of any size. If a key occurs twice in an
+object, the last value is used.
 """
 
 import json
@@ -20,19 +20,19 @@ from airflow_provider_milvus_rest.rows.rejected import row_of
 from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, columns_of, most_values
 
 MAX_LINE_BYTES = 32 * 2**20
-"""No row of Milvus is as long, and simdjson's arrays must stay below 2^24 elements."""
+"""No row of Milvus is this long, and simdjson's arrays must stay below 2^24 elements."""
 MAX_DOCUMENT_BYTES = 256 * 2**20
 Vectors = Mapping[str, Any]
-"""Where vectors are in an object: True for one, else where they are in that member; :data:`EACH` is of a list."""
+"""By member of an object: True for a vector, else where vectors are in it; :data:`EACH` is every element of a list."""
 
 
 def vectors_in(columns: Columns) -> Vectors:
-    """Where the FloatVectors are, by the names and paths of columns."""
+    """Where the FloatVectors are, from the names and paths of the columns."""
     found: dict[str, Any] = {}
     for name in columns_of(columns, "FloatVector"):
-        *way, last = name.split(".")
+        *parents, last = name.split(".")
         place = found
-        for step in way:
+        for step in parents:
             place = place.setdefault(step, {})
             if place is True:
                 break
@@ -51,14 +51,14 @@ class JsonParser:
         self._buffers = 0
 
     def entity(self, text: bytes, vectors: Vectors) -> Any:
-        """A row: usually an object, of which the ``vectors`` may become float64 arrays; raises as :func:`value_of`."""
+        """A row, usually an object, whose ``vectors`` may become float64 arrays. Raises as :func:`value_of` does."""
         try:
             return self._entity(text, vectors)
-        except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library says more
+        except (ValueError, RuntimeError, TypeError):  # simdjson's and orjson's; the standard library's error says more
             return value_of(text.rstrip(b"\r\n"))
 
     def vector(self, text: bytes) -> Any:
-        """A value that should be an array of numbers; raises as :func:`value_of`."""
+        """A value that should be an array of numbers. Raises as :func:`value_of` does."""
         if text.find(b"[", 1) < 0:
             try:
                 document = self._simd.parse(text)
@@ -69,13 +69,13 @@ class JsonParser:
         return value_of(text)
 
     def _entity(self, text: bytes, vectors: Vectors) -> dict[str, Any]:
-        """Fails where this way does not read exactly: no object, a key that stands twice, lists in a vector."""
+        """Raises if simdjson would not read the text exactly: not an object, a duplicate key, a list in a vector."""
         document = self._simd.parse(text)
         if not isinstance(document, simdjson.Object):
             raise TypeError
         names = self._names
         if len(names) != len(document) or not all(map(document.__contains__, names)):
-            names = self._names = _names(document)  # most lines have those of the line before
+            names = self._names = _names(document)  # most lines have the names of the previous line
         self._buffers = 0
         entity: dict[str, Any] = {}
         for name in names:
@@ -88,7 +88,7 @@ class JsonParser:
         return entity
 
     def _inner(self, value: Any, vectors: Any) -> Any:
-        """An object or list, with arrays where ``vectors`` says."""
+        """An object or list, with arrays in place of its ``vectors``; any other value unchanged."""
         is_object = isinstance(value, simdjson.Object)
         if not is_object and not isinstance(value, simdjson.Array):
             return value
@@ -108,9 +108,9 @@ class JsonParser:
 
 
 def value_of(text: bytes) -> Any:
-    """Any JSON value: integers of any size exactly, NaN and Infinity not at all.
+    """Any JSON value. Integers of any size are exact; NaN and Infinity are refused.
 
-    :raises ValueError: saying what is wrong, and where in the text.
+    :raises ValueError: the text is not JSON; says what is wrong and where.
     """
     if len(text) <= MAX_LINE_BYTES:
         try:
@@ -126,7 +126,7 @@ def value_of(text: bytes) -> Any:
 
 
 def _names(value: Any) -> list[str]:
-    """The keys of simdjson's object; ValueError if one stands there twice, or holds a NUL, where its look-up ends."""
+    """The keys of a simdjson object. Raises ValueError if one is duplicate, or has a NUL, which ends its lookup."""
     names = list(value)
     if len(set(names)) < len(names) or "\0" in "".join(names):
         raise ValueError
@@ -134,12 +134,12 @@ def _names(value: Any) -> list[str]:
 
 
 def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
-    """Whether ``buffers`` were arrays of numbers only: simdjson silently flattens lists in a list.
+    """Whether all ``buffers`` were flat arrays of numbers: simdjson silently flattens nested lists.
 
-    So it must be all the brackets of the text that belong to them and to the entity's other values.
+    They were if the text has no brackets except theirs and those of the entity's other values.
     """
     count, at = 0, -1
-    while (at := text.find(b"[", at + 1)) >= 0:  # for the few that there are, ten times as fast as count()
+    while (at := text.find(b"[", at + 1)) >= 0:  # for few brackets, ten times as fast as count()
         count += 1
     if count == buffers == 1:
         return True
@@ -148,17 +148,17 @@ def _all_flat(text: bytes, entity: dict[str, Any], buffers: int) -> bool:
 
 
 def check_count(text: bytes, most: int) -> None:
-    """Refuse, before it is parsed, what would become many times its size in Python's objects and fit no row at all.
+    """Refuse text, before it is parsed, that would need many times its size in memory and cannot fit any row.
 
     :raises ValueError: it has more brackets, braces and commas than ``most``.
     """
     count = text.count(b"[") + text.count(b"{") + text.count(b",")
     if count > most:
-        raise ValueError(f"has {count} brackets, braces and commas, but at most {most} fit there")
+        raise ValueError(f"has {count} brackets, braces and commas, but at most {most} are allowed")
 
 
 def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
-    """JSON Lines: one object a line; blank lines are skipped."""
+    """JSON Lines: one object per line; blank lines are skipped."""
     vectors = vectors_in(columns)
     most = most_values(*columns.values())
     parser = JsonParser()
@@ -176,11 +176,11 @@ def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
 
 
 def _lines(file: OpenFile) -> Iterator[tuple[str, bytes]]:
-    """The lines of a file, or those that begin in the part of it, at most one byte too long each."""
+    """The lines of a file, or those that begin in its part, each cut off one byte above the limit."""
     stream, part = file.stream, file.file.part
     if part.start:
         stream.seek(part.start - 1)
-        _skip_line(stream)  # which the part before this one reads
+        _skip_line(stream)  # the previous part reads it
     number, offset = 0, stream.tell() if part.start else 0
     while (part.end is None or offset < part.end) and (line := stream.readline(MAX_LINE_BYTES + 1)):
         number += 1
@@ -189,11 +189,11 @@ def _lines(file: OpenFile) -> Iterator[tuple[str, bytes]]:
         if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
             offset += _skip_line(stream)
     if part.end is not None and offset < part.end:
-        raise InputError(f"the file ends at byte {offset}, but this part of it at {part.end}")
+        raise InputError(f"the file ends at byte {offset}, but this part ends at byte {part.end}")
 
 
 def _skip_line(stream: Any) -> int:
-    """Read to the end of the line, in pieces; how many bytes that took."""
+    """Read to the end of the line, in pieces, and return the number of bytes."""
     skipped, piece = 0, b""
     while not piece.endswith(b"\n") and (piece := stream.readline(2**20)):
         skipped += len(piece)
@@ -201,11 +201,11 @@ def _skip_line(stream: Any) -> int:
 
 
 def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
-    """One JSON document, read whole: an array of objects, or one object. An empty file has no rows."""
+    """One JSON document, read at once: an array of objects, or one object. An empty file has no rows."""
     text = file.stream.read(MAX_DOCUMENT_BYTES + 1)
     if len(text) > MAX_DOCUMENT_BYTES:
         raise InputError(
-            f"a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB, which would be read whole into memory: "
+            f"the document is larger than {MAX_DOCUMENT_BYTES >> 20} MiB, and all of it would be read into memory: "
             "write JSON Lines (.jsonl), one object per line, which is streamed"
         )
     if not text or text.isspace():
@@ -214,7 +214,7 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
         document = value_of(text)
     except ValueError as error:
         position = f"{file.name}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else None
-        own_lines = "; if each line is an object of its own, the file's name must end in .jsonl or .ndjson"
+        own_lines = "; if each line is a separate object, the file's name must end in .jsonl or .ndjson"
         hint = own_lines if str(error).startswith("Extra data") else ""
         raise InputError(f"not JSON: {reason_of(error)}{hint}", position=position) from None
     entities = [document] if isinstance(document, dict) else document
@@ -227,7 +227,7 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
 
 
 def reason_of(error: ValueError) -> str:
-    """Without the line number that the decoder counts for itself."""
+    """The error's message, without the decoder's own line number."""
     return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 

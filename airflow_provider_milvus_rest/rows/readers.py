@@ -1,4 +1,4 @@
-"""Rows out of memory and out of files, each with its position."""
+"""Rows from memory and from files, each with its position."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ class Entities:
         self._count = 0
 
     def rows(self, columns: Columns) -> Iterator[Row]:
-        """The rows; ``[index]`` counts over all of them."""
+        """The rows. ``[index]`` counts the rows of all items."""
         for item in self._items:
             table = is_table(item)
             if table and item is not self._entities:
@@ -42,7 +42,7 @@ class Entities:
                 self._count += 1
 
     def share(self) -> float | None:
-        """Known of a table, or a list of entities."""
+        """The fraction read so far, if it is known: for a table or a list of entities."""
         return self._count / self._total if self._total else None
 
 
@@ -56,11 +56,11 @@ class FileRows:
 
     @property
     def names(self) -> list[str]:
-        """The files' paths and URIs, as they may be printed; a file that is read in parts more than once."""
+        """The files' paths and URIs without credentials; a file that is read in several parts is repeated."""
         return [file.name for file in self._files]
 
     def rows(self, columns: Columns) -> Iterator[Row]:
-        """The rows of each file, read as what its format says."""
+        """The rows of each file, read according to its format."""
         for file in self._files:
             with reading(file) as self._open:
                 yield from _READERS[file.format](self._open, columns)
@@ -68,25 +68,25 @@ class FileRows:
             self._finished += file.length
 
     def share(self) -> float | None:
-        """By the sizes of the files."""
+        """The fraction read so far, by the sizes of the files."""
         total = sum(file.length for file in self._files)
         begun = self._open.file.length * self._open.share() if self._open else 0
         return (self._finished + begun) / total if total else None
 
     def fingerprint(self) -> list[Any] | None:
-        """What tells these files from others, and from themselves after a change; None if the storage says nothing."""
-        if any(len(file.version) < 2 for file in self._files):  # no more than the size
+        """Identifies these files and their versions; None if the storage does not report a file's version."""
+        if any(len(file.version) < 2 for file in self._files):  # only the size
             return None
         return [[file.name, file.format, file.part.model_dump(), file.version] for file in self._files]
 
 
 def fingerprint(*parts: Any) -> str:
-    """One for equal parts, which JSON can hold."""
+    """A hash that is the same for equal parts, which must be JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint_of_rows(rows: Any) -> str | None:
-    """One for equal lists of rows in memory; None for anything else, or if JSON cannot hold one."""
+    """A hash that is the same for equal lists of rows; None for anything else, or if a row has no JSON form."""
     if not isinstance(rows, list):
         return None
     found = hashlib.sha256()

@@ -1,9 +1,9 @@
-"""The rejects file, written and read: JSON Lines of rows with the reason why each is there.
+"""Writes and reads the rejects file: JSON Lines of rows, each with the reason why it was rejected.
 
 A line has the row's own keys, and ``$reject`` with ``position``, ``key``, ``field``, ``reason`` and ``code``, which is
-left out when the file is read, so that a fixed file can be read as it is. What is not an object stands as ``raw`` in
-``$reject``. Fields with values that JSON does not have are named as ``altered`` there, and the row is refused as long
-as they are.
+removed when the file is read, so that a fixed file can be read as it is. An entity that is not an object is written as
+``raw`` in ``$reject``. Fields whose values have no JSON form are listed there as ``altered``, and the row is refused
+until ``altered`` is removed.
 """
 
 import base64
@@ -25,9 +25,9 @@ _MAX_RAW_CHARS = 100_000
 
 
 def row_of(position: str, entity: Any) -> Row:
-    """A row of a file, without the reason why it is in a rejects file.
+    """A row of a file, without the ``$reject`` of a rejects file.
 
-    What JSON does not have is written there as something else, which must not be stored as if it had been given.
+    If it lists altered fields, the row has an error: their values are not those of the original row.
     """
     if not isinstance(entity, dict) or REJECT not in entity:
         return Row(position, entity)
@@ -46,30 +46,30 @@ def row_of(position: str, entity: Any) -> Row:
 
 
 def _altered(reject: Any) -> list[str]:
-    """The names of the fields that a row's ``$reject`` says are something else."""
+    """The names of the fields that a row's ``$reject`` lists as altered."""
     names = reject.get(ALTERED) if isinstance(reject, Mapping) else None
     return [name_of(name) for name in (names if isinstance(names, list) else [names] if names else [])]
 
 
-def line_of(entity: Any, error: RowError, octets: Collection[str]) -> bytes:
-    """A row as a line of a rejects file; ``octets`` are the names of fields that take base64 for bytes."""
+def line_of(entity: Any, error: RowError, binary: Collection[str]) -> bytes:
+    """A row as a line of a rejects file; ``binary`` are the names of fields that take base64 for bytes."""
     reject = {name: getattr(error, name) for name in ("position", "key", "field", "reason", "code")}
     try:
-        text = json.dumps(_row(entity, reject, octets))
+        text = json.dumps(_row(entity, reject, binary))
     except RecursionError:
         text = json.dumps({REJECT: reject | {"raw": "(nested too deeply to be written here)"}})
     return text.encode() + b"\n"
 
 
-def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[str, Any]:
+def _row(entity: Any, reject: dict[str, Any], binary: Collection[str]) -> dict[str, Any]:
     if not isinstance(entity, Mapping):
         raw = entity.decode(errors="replace") if isinstance(entity, bytes) else entity  # a line of a file
         return {REJECT: reject | {"raw": _jsonable(raw, bool)}}
-    altered = dict.fromkeys(_altered(entity.get(REJECT)))  # of a row that was not fixed
+    altered = dict.fromkeys(_altered(entity.get(REJECT)))  # from a row that was not fixed
     row = {}
     for name, value in entity.items():
         note = functools.partial(altered.setdefault, name_of(name))
-        if name in octets and isinstance(value, (bytes, bytearray)):
+        if name in binary and isinstance(value, (bytes, bytearray)):
             row[name] = base64.b64encode(value).decode()
             continue
         if not isinstance(name, str):
@@ -79,7 +79,7 @@ def _row(entity: Any, reject: dict[str, Any], octets: Collection[str]) -> dict[s
 
 
 def _jsonable(value: Any, note: Callable[[], Any]) -> Any:
-    """The nearest that JSON has; ``note`` is called where that is something else."""
+    """The nearest JSON value; ``note`` is called if it is not the same."""
     if (
         value is None
         or (isinstance(value, int) and value.bit_length() < 10_000)

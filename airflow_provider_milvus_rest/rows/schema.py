@@ -1,4 +1,4 @@
-"""A collection's fields as far as writing rows needs them."""
+"""The schema of a collection, as far as it is needed to write rows."""
 
 from functools import cached_property
 
@@ -8,16 +8,16 @@ from airflow_provider_milvus_rest.exceptions import InputError, UnsupportedColle
 
 Key = int | str
 DYNAMIC_FIELD = "$meta"
-"""What Milvus calls the field that holds the dynamic ones."""
+"""Milvus's name for the field that contains the dynamic fields."""
 _KEY_TYPES: dict[str, type[int] | type[str]] = {"Int64": int, "VarChar": str}
 
 
 class FieldSchema(BaseModel, frozen=True):
     """One field.
 
-    ``type`` is Milvus's name without parameters; ``size`` is the dim, or the maximum length in bytes of UTF-8, of an
-    Array's VarChar elements too; ``element_type`` and ``capacity`` (elements, at most) are an Array's, where the server
-    tells them: REST v2 does. ``function_output`` fields are filled by the server.
+    ``type`` is Milvus's name without parameters. ``size`` is the dimension, or the maximum length in UTF-8 bytes, also
+    for an Array's VarChar elements. ``element_type`` and ``capacity`` (maximum number of elements) are for an Array, if
+    the server reports them: REST v2 does. ``function_output`` fields are filled by the server.
     """
 
     name: str
@@ -34,11 +34,11 @@ class FieldSchema(BaseModel, frozen=True):
 
 
 class CollectionSchema(BaseModel, frozen=True):
-    """What ``describe`` says of a collection. ``name`` and ``db_name`` are those it was asked for by.
+    """What ``describe`` returns for a collection. ``name`` and ``db_name`` are those of the request.
 
-    ``before_2_3_13`` is whether the server is older than Milvus 2.3.13, as far as its description tells. Another
-    ``collection_id`` means another collection of the same name; REST v1 does not tell it. Without ``is_loaded`` and
-    ``is_indexed``, rows are stored, but can be neither searched nor read.
+    ``before_2_3_13`` is whether the server is older than Milvus 2.3.13, as far as its response shows. A different
+    ``collection_id`` means a different collection of the same name; REST v1 does not report it. If ``is_indexed`` or
+    ``is_loaded`` is False, rows are stored but cannot be searched or read.
     """
 
     name: str
@@ -54,7 +54,7 @@ class CollectionSchema(BaseModel, frozen=True):
     def primary_key(self) -> FieldSchema:
         """The primary key field.
 
-        :raises UnsupportedCollectionError: there is none of a known type, or the server makes the keys (autoID).
+        :raises UnsupportedCollectionError: there is none of a supported type, or the server generates it (autoID).
         """
         where = f"Collection {self.name!r}"
         field = next((field for field in self.fields_ if field.primary_key), None)
@@ -75,9 +75,9 @@ class CollectionSchema(BaseModel, frozen=True):
         return _KEY_TYPES[self.primary_key.type]
 
     def check_partition(self, partition_name: str | None) -> None:
-        """Refuse a partition where a partition key decides: Milvus would refuse every row.
+        """Refuse a partition if the collection has a partition key: Milvus would refuse every row.
 
-        :raises InputError: saying so.
+        :raises InputError: there is both a partition and a partition key.
         """
         key = next((field.name for field in self.fields_ if field.partition_key), None)
         if partition_name is not None and key is not None:
@@ -87,7 +87,7 @@ class CollectionSchema(BaseModel, frozen=True):
             )
 
     def unreadable(self) -> str | None:
-        """Why rows can be neither searched nor read, if that is so."""
+        """Why rows cannot be searched or read; None if they can."""
         if not self.is_indexed:
             return f"Collection {self.name!r} has no index: create one, and load it."
         return None if self.is_loaded else f"Collection {self.name!r} is not loaded: load it."

@@ -1,7 +1,7 @@
-"""What becomes of a row before it is checked: ``field_map``, ``convert`` and ``key_from``, as the user declared them.
+"""Shapes rows before they are checked, as the user declares with ``field_map``, ``convert`` and ``key_from``.
 
-A name of the source is a key of the row or a path into it: ``metadata.tags.0`` goes into the object ``metadata``, its
-list ``tags``, and that list's first element. A key that is spelled like the path comes first.
+A source's name is a key of the row or a path into it: ``metadata.tags.0`` is the first element of the list ``tags``
+in the object ``metadata``. A key that is equal to the whole path takes precedence.
 """
 
 import functools
@@ -20,29 +20,29 @@ from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, Row
 from airflow_provider_milvus_rest.text import excerpt, name_of, shown
 
 FieldMap = Mapping[str, str | None]
-"""From a source's names to the collection's fields; None for what is to be left out."""
+"""From a source's names to the collection's fields; None leaves a value out."""
 KEY_CHARS = 32
 SPREAD = "*"
-"""In ``field_map``, as a field: an object's members take its place. As a name: all that are not named."""
+"""In ``field_map``, as a field: replace the object with its members. As a name: all names that are not listed."""
 _MISSING: Any = object()
 _MEMBERS: Any = object()
 
 
 def key_of(*values: int | str) -> str:
-    """The primary key that ``key_from`` makes of these values: 32 hexadecimal digits.
+    """The primary key that ``key_from`` makes from these values: 32 hexadecimal digits.
 
-    They are the BLAKE2b hash (128 bits) of the values as a JSON list in UTF-8 without spaces, so that they are the same
-    in all processes and on all machines, and ``("a_b", "c")`` has another key than ``("a", "b_c")``.
+    It is the BLAKE2b hash (128 bits) of the values as a JSON list in UTF-8 without spaces. It is the same in all
+    processes and on all machines, and differs between ``("a_b", "c")`` and ``("a", "b_c")``.
 
     :raises ValueError: a value is neither a str nor an int of at most 64 bits.
     """
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise ValueError(f"only strings and integers make a key, not {type(value).__name__} {shown(value)}")
+            raise ValueError(f"only strings and integers can make a key, not {type(value).__name__} {shown(value)}")
     try:
         return hashlib.blake2b(orjson.dumps(values), digest_size=KEY_CHARS // 2).hexdigest()
     except TypeError as error:
-        raise ValueError(f"{shown(values)} cannot make a key: {error}") from None
+        raise ValueError(f"{shown(values)} cannot be made into a key: {error}") from None
 
 
 def _find(row: Any, name: str) -> Any:
@@ -51,7 +51,7 @@ def _find(row: Any, name: str) -> Any:
 
 
 class Shape:
-    """Shapes rows. Called with one, it returns the collection's fields and the dynamic ones by name, in a new dict."""
+    """Shapes rows. Call it with a row to get a new dict of the collection's fields and the dynamic fields by name."""
 
     def __init__(
         self,
@@ -67,8 +67,8 @@ class Shape:
             name: _MEMBERS if field == SPREAD else field for name, field in (field_map or {}).items() if name != SPREAD
         }
         self.sources = {field: name for name, field in self._map.items() if field not in (None, _MEMBERS)}
-        """The names that the source has for fields, where they are other names."""
-        # The longest first: what a path takes is not in the object any more that a shorter one takes.
+        """The source's names for fields, where they differ from the collection's."""
+        # The longest first: a longer path's value is removed from the object that a shorter path takes.
         paths = sorted((name for name in self._map if "." in name), key=lambda name: -name.count("."))
         self._paths = [(name, tuple(name.split(".")), self._keeps(name)) for name in paths]
         self._convert = {
@@ -77,32 +77,32 @@ class Shape:
         }
         self._called = {field for field, how in (convert or {}).items() if not isinstance(how, str)}
         self.renames_only = not (paths or _MEMBERS in self._map.values() or key_from or convert)
-        """Whether ``sources`` name what is in a row, but for what is left out."""
+        """Whether values are only renamed, as in ``sources``, or left out."""
         self.is_trivial = self.renames_only and not field_map
 
     def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
-        """What the source has, as far as the names tell: fields by their keys or paths.
+        """The source's columns, as far as the names show them: fields by their keys or paths.
 
-        Values for a function of ``convert`` are not in it: they are read as the format has them.
+        Fields with a ``convert`` function are not included: it gets their values as the source has them.
         """
         columns: dict[str, FieldSchema | None] = {name: None for name, field in self._map.items() if field is None}
         for field in self._fields:
             if field.name in self._called:
                 continue
-            spread = [f"{name}.{field.name}" for name, its in self._map.items() if its is _MEMBERS]
+            spread = [f"{name}.{field.name}" for name, target in self._map.items() if target is _MEMBERS]
             named = field.name in self.sources or (self._rest and field.name not in self._map)
             columns |= dict.fromkeys([self.sources.get(field.name, field.name)] * named + spread, field)
         if not self.renames_only:
             for name in self._map:
                 columns.setdefault(name.partition(".")[0], ANYTHING)
         if rows_path:
-            ways = (rows_path, f"{rows_path}.{EACH}")
-            columns = {f"{way}.{name}": field for way in ways for name, field in columns.items()}
+            prefixes = (rows_path, f"{rows_path}.{EACH}")
+            columns = {f"{prefix}.{name}": field for prefix in prefixes for name, field in columns.items()}
             columns[rows_path.partition(".")[0]] = ANYTHING
         return columns
 
     def _keeps(self, name: str) -> bool:
-        """Whether something is made of the object that a path goes into, so that the path has to move its value."""
+        """Whether an object that a path goes into is kept as well, so that the path's value must be removed from it."""
         ends = [index for index, char in enumerate(name) if char == "."]
         kept = [self._map[name[:end]] is not None for end in reversed(ends) if name[:end] in self._map]
         return kept[0] if kept else self._rest
@@ -110,11 +110,11 @@ class Shape:
     def __call__(self, row: Mapping[Any, Any], position: str | None = None) -> dict[Any, Any]:
         """The fields of a row.
 
-        :raises RowError: two values are meant for one field, or one cannot be converted, or makes no key.
+        :raises RowError: two values are mapped to one field, one cannot be converted, or the key cannot be made.
         """
         fields: dict[Any, Any] = {}
         left: Any = row
-        for name, path, keeps in self._paths:  # moved to a key that is spelled like the path
+        for name, path, keeps in self._paths:  # move the value to a key that is equal to the path
             if name not in left and (value := _follow(left, path)) is not _MISSING:
                 left = _without(left, path) if keeps else dict(left)
                 left[name] = value
@@ -136,19 +136,22 @@ class Shape:
         return fields
 
     def _put(self, fields: dict[Any, Any], name: Any, value: Any, field: Any, position: str | None) -> None:
-        """Put a value, or an object's members, where ``field_map`` says.
+        """Put a value, or an object's members, into the field that ``field_map`` names.
 
-        :raises RowError: another one is there, or it has no members that could take its place.
+        :raises RowError: the field already has a value, or the value has no members to replace it with.
         """
         members = {} if field is None else {field: (name, value)}
         if field is _MEMBERS:
             if not isinstance(value, Mapping) and value is not None:
-                reason = f"must be an object, whose members can take its place, not {type(value).__name__}"
+                reason = f"must be an object, not {type(value).__name__}: field_map replaces it with its members"
                 raise RowError(reason, position=position, field=name)
             members = {member: (f"{name}.{name_of(member)}", inner) for member, inner in (value or {}).items()}
         for member, (source, inner) in members.items():
             if member in fields:
-                reason = f"is given twice: also as {self.sources.get(member, source)!r}, by field_map"
+                other = self.sources.get(member, source)
+                if other == member:  # it is the second one
+                    other = next(f"{name}.{member}" for name, target in self._map.items() if target is _MEMBERS)
+                reason = f"is given twice: also as {other!r} (field_map)"
                 raise RowError(reason, position=position, field=name_of(member))
             fields[member] = inner
 
@@ -163,14 +166,14 @@ class Shape:
             key = key_of(*values)
         except ValueError as error:
             raise ValueError(f"cannot be made by key_from: {error}") from None
-        if fields.get(self._key) is None:  # LangChain's documents have a null
+        if fields.get(self._key) is None:  # LangChain's documents have a null key
             fields[self._key] = key
         elif fields[self._key] != key:
-            raise ValueError(f"is {shown(fields[self._key])}, but key_from makes another key of this row ({key})")
+            raise ValueError(f"is {shown(fields[self._key])}, but key_from makes a different key from this row ({key})")
 
 
 def unfold(rows: Iterable[Row], path: str | None) -> Iterator[Row]:
-    """The rows that are in documents at ``rows_path``: a list of them, or one object."""
+    """The rows at ``rows_path`` in documents: a list of rows, or one row."""
     for row in rows:
         if path is None or row.error or (row.was and re.search(rf"\.{re.escape(path)}(\[\d+\])?$", row.was)):
             yield row
@@ -192,7 +195,7 @@ def unfold(rows: Iterable[Row], path: str | None) -> Iterator[Row]:
 
 def _follow(value: Any, path: Sequence[str]) -> Any:
     for name in path:
-        if type(value) is dict or isinstance(value, Mapping):  # the latter takes much longer
+        if type(value) is dict or isinstance(value, Mapping):  # isinstance is much slower
             value = value.get(name, _MISSING)
         elif isinstance(value, (list, tuple)) and name.isdecimal() and int(name) < len(value):
             value = value[int(name)]
@@ -202,7 +205,7 @@ def _follow(value: Any, path: Sequence[str]) -> Any:
 
 
 def _without(value: Any, path: Sequence[str]) -> Any:
-    """A copy, as far as it changes, without the member that a path ends in. An element of a list stays."""
+    """A copy without the member at the end of a path. Only what changes is copied; elements of lists are kept."""
     name, *rest = path
     is_object = type(value) is dict or isinstance(value, Mapping)
     copy: Any = dict(value) if is_object else list(value)
@@ -215,18 +218,18 @@ def _without(value: Any, path: Sequence[str]) -> Any:
 
 
 def check(rows_path: Any, field_map: Any, key_from: Any, convert: Any) -> None:
-    """Refuse what cannot be meant, whatever the collection is.
+    """Refuse values that are wrong for any collection.
 
-    :raises InputError: naming the parameter.
+    :raises InputError: a parameter is invalid.
     """
     if field_map is not None and not isinstance(field_map, Mapping):
         raise InputError(f"field_map must be a dict of names, not {type(field_map).__name__}")
     seen: dict[str, str] = {}
     for name, field in (field_map or {}).items():
         if not (_is_name(name) and (field is None or _is_name(field))):
-            raise InputError(f"field_map: {shown(name)}: {shown(field)} must be a name and a field's name or None")
+            raise InputError(f"field_map: {shown(name)}: {shown(field)} must map a name to a field's name or None")
         if name == SPREAD and field is not None:
-            raise InputError(f"field_map: {SPREAD!r} stands for all that is not named, and can only be None")
+            raise InputError(f"field_map: {SPREAD!r} stands for all names that are not listed, and can only be None")
         if field in seen:
             raise InputError(f"field_map: both {seen[field]!r} and {name!r} are mapped to {field!r}")
         if field not in (None, SPREAD):

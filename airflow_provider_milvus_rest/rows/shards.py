@@ -1,4 +1,4 @@
-"""Large files cut into parts that several tasks can read at the same time."""
+"""Splits large files into parts that several tasks can read at the same time."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ SHARD_BYTES = 256 * 2**20
 
 
 def cut(files: Iterable[File], target_bytes: int) -> list[list[dict[str, Any]]]:
-    """Lists of parts, as dicts, of about ``target_bytes`` each."""
+    """Lists of parts, as dicts, with about ``target_bytes`` in each list."""
     shards: list[list[dict[str, Any]]] = []
     room = 0
     for file in files:
@@ -26,10 +26,10 @@ def cut(files: Iterable[File], target_bytes: int) -> list[list[dict[str, Any]]]:
 
 
 def _parts(file: File, target_bytes: int) -> Iterator[tuple[Part, int]]:
-    """A file's parts and their bytes."""
+    """A file's parts and their sizes in bytes."""
     path, size, version = file.part.path, file.size, file.version
     if path.encode(errors="ignore").decode() != path:
-        raise InputError(f"{file.name}: the name of the file is not UTF-8, which XCom cannot hold: rename it")
+        raise InputError(f"{file.name}: the name of the file is not UTF-8, so XCom cannot store it: rename the file")
     if not file.part.is_whole or not file.unit or size <= target_bytes:
         yield file.part.model_copy(update={"version": version}), min(size, file.length)
     elif file.unit == "bytes":

@@ -1,4 +1,4 @@
-"""A row, and the columns that it has in its source."""
+"""A row, and the columns of its source."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,22 +9,22 @@ from airflow_provider_milvus_rest.rows.schema import FieldSchema
 
 EACH = "[]"
 """In a path of :data:`Columns`: each element of a list."""
-OCTETS = ("BinaryVector", "Float16Vector", "BFloat16Vector")
-"""The types of field that take bytes, and the same in base64."""
+BINARY = ("BinaryVector", "Float16Vector", "BFloat16Vector")
+"""The field types that accept bytes, and the same in base64."""
 ANYTHING = FieldSchema(name="", type="")
-"""In :data:`Columns`: no field of the collection, but dynamic, or a document with fields in it."""
+"""In :data:`Columns`: a dynamic field, or an object that contains fields."""
 Columns = Mapping[str, FieldSchema | None]
-"""The collection's fields by the names that the source has for them, or by paths; None for what is left out."""
+"""The collection's fields by their names or paths in the source; None for a column that is left out."""
 _MAX_CAPACITY = 4096  # of an Array
-_SPARE = 2**19  # dynamic fields, which have 64 KiB together, and $reject, with a text of 100,000 characters; generously
-_MOST = 2**23  # so many empty lists take half a gigabyte; a line of 32 MiB holds fewer numbers of a model's output
+_SPARE = 2**19  # generous: all dynamic fields together have 64 KiB, and $reject has a text of 100,000 characters
+_MOST = 2**23  # this many empty lists take half a gigabyte; 32 MiB of a model's output have fewer numbers
 
 
 class Row(NamedTuple):
     """An entity and where it came from: ``path:line``, ``path@byte``, ``path#row``, ``path[index]`` or ``[index]``.
 
-    ``error`` says why the entity is only the source's text, where that could not be read as one; ``was`` is where a row
-    of a rejects file came from.
+    ``error`` is why the row cannot be read, if it cannot; ``entity`` is then what the source contains. ``was`` is the
+    original position of a row in a rejects file.
     """
 
     position: str
@@ -39,7 +39,7 @@ def columns_of(columns: Columns, *types: str) -> frozenset[str]:
 
 
 def most_values(*fields: FieldSchema | None) -> int:
-    """How many brackets, braces and commas the JSON of such fields holds at most, those in texts too.
+    """The maximum number of brackets, braces and commas in the JSON of these fields, also inside strings.
 
     Each takes at least a byte of what Milvus stores, whatever white space or digits are around it.
     """

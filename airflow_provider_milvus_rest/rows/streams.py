@@ -1,4 +1,4 @@
-"""A file's bytes, uncompressed. What the storage's client raises is the storage's; all else proves damage."""
+"""Reads and decompresses files. A storage's error is a SourceUnavailableError; any other error means a damaged file."""
 
 import bz2
 import gzip
@@ -12,12 +12,12 @@ from airflow_provider_milvus_rest.exceptions import MilvusRestError, SourceUnava
 from airflow_provider_milvus_rest.text import said_of, without_connection
 
 _BUFFER_BYTES = 2**20
-"""Lines of embeddings do not fit into Python's own buffer of 8 KiB, through which reading one takes 8 times as long."""
+"""Lines with embeddings do not fit into Python's default buffer of 8 KiB, which makes reading them 8 times slower."""
 
 
 @contextmanager
 def storage(path: Any) -> Iterator[None]:
-    """Raise SourceUnavailableError for whatever the storage's client raises, without credentials in path or text."""
+    """Raise SourceUnavailableError for any error of the storage's client, without credentials in path or message."""
     try:
         yield
     except MilvusRestError:
@@ -33,7 +33,7 @@ class _Readable(io.RawIOBase):
 
 
 class _Stored(_Readable):
-    """A file as it is stored, with errors that nobody can take for a decoder's."""
+    """A file as it is stored, whose errors cannot be confused with a decoder's."""
 
     def __init__(self, path: Any, **options: Any) -> None:
         self._path = path
@@ -55,8 +55,8 @@ class _Stored(_Readable):
 
 
 class _Streams(_Readable):
-    """Streams of bz2 or xz, one after the other, all of them whole: Python's own readers take no notice of a damaged
-    one behind a good one. Behind a stream of xz there may be NULs, in fours; behind one of bz2 nothing.
+    """Concatenated streams of bz2 or xz, all of which must be complete: Python's own readers ignore a damaged stream
+    after a good one. An xz stream may be followed by NULs, a multiple of 4; a bz2 stream may not.
     """
 
     def __init__(self, raw: BinaryIO, make: Callable[[], Any], *, padded: bool) -> None:
@@ -72,7 +72,7 @@ class _Streams(_Readable):
                     return 0
                 self._decoder = self._make()
             elif self._decoder.needs_input and not (rest := self._raw.read(_BUFFER_BYTES)):
-                raise EOFError("the file is cut short")
+                raise EOFError("the file is truncated")
             data = self._decoder.decompress(rest, len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -90,7 +90,7 @@ class _Streams(_Readable):
         return rest
 
 
-# zstandard's reader takes a file that is cut short for a whole one, and of a zip fsspec reads the first member alone.
+# Not zstandard, whose reader accepts a truncated file, and not zip, where fsspec reads only the first member.
 OPENERS: dict[str | None, Callable[[BinaryIO], Any]] = {
     "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
     "bz2": lambda raw: _Streams(raw, bz2.BZ2Decompressor, padded=False),
@@ -99,14 +99,14 @@ OPENERS: dict[str | None, Callable[[BinaryIO], Any]] = {
 
 
 class _Buffered(io.BufferedReader):
-    """Always reads through its buffer; Python's own ``read1``, of which text is made, asks the file for 8 KiB each."""
+    """Always reads through its buffer. Python's own ``read1``, which TextIOWrapper calls, reads 8 KiB from the file."""
 
     def read1(self, size: int = -1) -> bytes:
         return self.read(size)
 
 
 def open_streams(path: Any, compression: str | None, **options: Any) -> tuple[BinaryIO, BinaryIO]:
-    """A file as it is stored, and what it holds, uncompressed."""
+    """A file as it is stored, and its uncompressed content."""
     raw = _Buffered(_Stored(path, **options), _BUFFER_BYTES)
     opener = OPENERS.get(compression)
     return raw, _Buffered(opener(raw), _BUFFER_BYTES) if opener else raw

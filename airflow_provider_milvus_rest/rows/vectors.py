@@ -1,4 +1,4 @@
-"""What each vector field type takes: see :mod:`~airflow_provider_milvus_rest.rows.fields`."""
+"""The vector field types: see :mod:`~airflow_provider_milvus_rest.rows.fields`."""
 
 import base64
 import math
@@ -17,7 +17,7 @@ from airflow_provider_milvus_rest.text import shown
 
 _MAX_INDEX = 2**32 - 2
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
-# From numbers to the bits of 16-bit floats, and back; a bfloat16 is the first half of a float32.
+# From numbers to the bits of 16-bit floats, and back. A bfloat16 is the upper half of a float32.
 _HALVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "Float16Vector": (lambda a: a.astype("<f2").view("<u2"), lambda a: a.view("<f2").astype("<f4")),
     "BFloat16Vector": (lambda a: a.astype("<f4").view("<u2")[1::2], lambda a: (a.astype("<u4") << 16).view("<f4")),
@@ -31,7 +31,7 @@ def float_vector(dim: int, value: Any) -> bytes:
         with np.errstate(over="ignore", under="ignore"):
             vector = numbers.astype(np.float32)
     text = fields.float32_text(np.ascontiguousarray(vector))
-    if b"n" in text:  # what is not finite has become null
+    if b"n" in text:  # orjson writes null for what is not finite
         index = int(np.argmin(np.isfinite(vector)))
         raise ValueError(f"[{index}] is {shown(fields.plain(value[index]))}, which is not a finite float32")
     return text
@@ -52,7 +52,7 @@ def _numbers(value: Any, dim: int, name: str, takes: str = "a list") -> np.ndarr
                 raise ValueError(f"[{index}] must be a number, not {kind.__name__}")
         try:
             numbers = np.array(value, dtype=np.float64)
-        except OverflowError:  # an int past a float's range
+        except OverflowError:  # an int beyond a float's range
             numbers = np.array([float(n) if abs(n) < 2**1000 else math.inf for n in value])
     elif isinstance(value, array) and value.typecode in "fd":
         numbers = np.asarray(value)
@@ -64,9 +64,9 @@ def _numbers(value: Any, dim: int, name: str, takes: str = "a list") -> np.ndarr
 
 
 def half_vector(name: str, dim: int, value: Any) -> bytes:
-    """``dim`` numbers that are finite 16-bit floats, or those as bytes or base64, little-endian (Milvus 2.4 and later).
+    """``dim`` numbers that are finite 16-bit floats, or their bytes or base64, little-endian (Milvus 2.4 and later).
 
-    Sent as base64: 2.4 does not accept a list, and later versions round one.
+    Sent as base64: 2.4 does not accept a list, and later versions round its numbers.
     """
     shrink, widen = _HALVES[name]
     value, given = _from_base64(value), None
@@ -79,14 +79,12 @@ def half_vector(name: str, dim: int, value: Any) -> bytes:
         kept = widen(np.frombuffer(value, "<u2")).tolist()
     for index, (number, half) in enumerate(zip(given or kept, kept, strict=True)):
         if number != half or not math.isfinite(half):
-            raise ValueError(
-                f"[{index}] is {shown(number)}, which {name} does not hold exactly: round the vector first"
-            )
+            raise ValueError(f"[{index}] is {shown(number)}, which {name} cannot hold exactly: round the vector first")
     return _base64(value)
 
 
 def _from_base64(value: Any) -> Any:
-    """The bytes of a text that is base64; anything else as it is."""
+    """The bytes of a str that is base64; anything else unchanged."""
     if isinstance(value, str):
         with suppress(ValueError):
             return base64.b64decode(value, validate=True)
@@ -98,7 +96,7 @@ def _base64(value: bytes) -> bytes:
 
 
 def _listed(value: Any) -> Any:
-    """An array as a list; anything else as it is."""
+    """An array as a list; anything else unchanged."""
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
@@ -111,9 +109,9 @@ def int8_vector(dim: int, value: Any) -> bytes:
 
 
 def sparse_vector(value: Any) -> bytes:
-    """A dict of weights by index, which is an int or, as in JSON, its digits; or ``{"indices": […], "values": […]}``.
+    """A dict from index to weight (the index as an int or as digits), or ``{"indices": […], "values": […]}``.
 
-    Weights are stored as the nearest float32 and must not be negative; indices end at 2^32 - 2 (Milvus 2.4 and later).
+    Weights are stored as the nearest float32 and must be ≥ 0; the largest index is 2^32 - 2 (Milvus 2.4 and later).
     """
     if not isinstance(value, Mapping):
         raise fields.wrong_type("a dict of weights by index (SparseFloatVector)", value)
@@ -132,14 +130,14 @@ def sparse_vector(value: Any) -> bytes:
             raise ValueError(f"has the index {index} twice")
         text = weights[index] = fields.check_element(fields.single, index, weight)
         if float(text) < 0:
-            raise ValueError(f"[{index}] is negative, which no weight of a SparseFloatVector may be")
+            raise ValueError(f"[{index}] is negative, but the weights of a SparseFloatVector must not be")
     return b"{%s}" % b",".join(b'"%d":%s' % pair for pair in weights.items())
 
 
 def binary_vector(as_list: bool, dim: int, value: Any) -> bytes:
     """``dim`` bits in ``dim / 8`` bytes: bytes, base64 of them, or a list or array of ints from 0 to 255.
 
-    Sent ``as_list`` of ints to Milvus before 2.3.6, which knows no base64.
+    Sent as a list of ints (``as_list``) for Milvus before 2.3.6, which does not accept base64.
     """
     value = _from_base64(value)
     if isinstance(value, np.ndarray) and (value.dtype != np.uint8 or value.ndim != 1):
@@ -161,4 +159,4 @@ VECTORS: dict[str, Callable[[int, Any], bytes]] = {
     "Int8Vector": int8_vector,
     **{name: partial(half_vector, name) for name in _HALVES},
 }
-"""By dimension; a BinaryVector's form depends on the server too."""
+"""Checks that take the dimension first. A BinaryVector's JSON also depends on the server."""

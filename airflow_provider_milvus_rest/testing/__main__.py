@@ -1,4 +1,4 @@
-"""Run a command with a real Milvus at hand, as the connection ``milvus_rest_default``."""
+"""Start a real Milvus, and run a command with it as the connection ``milvus_rest_default``."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ STOP_SECONDS = 15
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command; its exit code.
+    """Run a command and return its exit code.
 
-    Interrupted, it interrupts the command and all that it started, and ends what has not stopped by itself in time:
+    On Ctrl+C, interrupt the command and its child processes, and kill those that do not stop in time:
     ``airflow standalone`` leaves some of its processes behind.
     """
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        print(f"Stopping it, within {STOP_SECONDS} s …", flush=True)
+        print(f"Stopping the command (up to {STOP_SECONDS} s) …", flush=True)
         os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             process.wait(STOP_SECONDS)
@@ -38,25 +38,25 @@ def run(command: list[str], environment: dict[str, str]) -> int:
 
 
 def main() -> int:
-    """Run the command given, or keep the server until interrupted if none is."""
+    """Run the given command, or without one, keep the server running until interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_milvus_rest.testing",
         description="Start a Milvus server, run a command that finds it as the Airflow connection "
-        "milvus_rest_default, and stop the server. Without a command, keep the server until interrupted. "
-        "If MILVUS_REST_TEST_URI (and MILVUS_REST_TEST_TOKEN, MILVUS_REST_TEST_API_VERSION) name a server, that one is "
-        "used.",
+        "milvus_rest_default, and stop the server. Without a command, keep the server running until interrupted. "
+        "If MILVUS_REST_TEST_URI (and MILVUS_REST_TEST_TOKEN, MILVUS_REST_TEST_API_VERSION) name a server, use "
+        "that one instead.",
     )
     parser.add_argument("--port", type=int, help="the port for REST and gRPC; default: any free port")
     parser.add_argument("--folder", help="keep the data here; default: a temporary folder, removed at the end")
-    parser.add_argument("command", nargs="*", help="after --, what to run")
+    parser.add_argument("command", nargs="*", help="the command to run, after --")
     arguments = parser.parse_args()
     command, given = arguments.command, MilvusAddress.from_environment()
     if given and not command:
-        parser.error("MILVUS_REST_TEST_URI names a server: there is none to start, and no command to run.")
+        parser.error("MILVUS_REST_TEST_URI names a server, so none is started: give a command to run.")
     if given and (arguments.port or arguments.folder):
-        parser.error("MILVUS_REST_TEST_URI names a server: --port and --folder are for one that is started here.")
+        parser.error("MILVUS_REST_TEST_URI names a server, so none is started: omit --port and --folder.")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    # A shell starts what runs in the background with SIGINT ignored, and the command would inherit that.
+    # A shell starts background processes with SIGINT ignored, and the command would inherit that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     if given is None:
@@ -70,7 +70,7 @@ def main() -> int:
             with suppress(KeyboardInterrupt):
                 print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
                 print("It runs until you press Ctrl+C.", flush=True)
-                while True:  # pause() would sleep on after a signal that comes just before it
+                while True:  # pause() would miss a signal that comes just before it
                     time.sleep(1)
     except (LocalMilvusError, OSError) as error:
         parser.exit(1, f"{error}\n")

@@ -25,7 +25,7 @@ class Certificates:
 
     @classmethod
     def make(cls, folder: Path) -> Certificates:
-        """Write all five into ``folder``. The server's is valid for ``localhost`` and ``127.0.0.1``, for a day."""
+        """Write all five to ``folder``. The certificates are valid for ``localhost`` and ``127.0.0.1``, for one day."""
         folder.mkdir(parents=True, exist_ok=True)
         files = cls(*(folder / f"{name}.pem" for name in ("ca", "server", "server-key", "client", "client-key")))
         ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -59,7 +59,7 @@ def _sign(
     is_ca = issuer is None
     usage = dict.fromkeys(("content_commitment", "data_encipherment", "key_agreement", "encipher_only"), False)
     usage |= {"key_encipherment": False, "decipher_only": False, "digital_signature": not is_ca}
-    usage |= {"key_cert_sign": is_ca, "crl_sign": is_ca}  # Python 3.13 verifies strictly, and wants them told
+    usage |= {"key_cert_sign": is_ca, "crl_sign": is_ca}  # Python 3.13 verifies strictly, and requires these
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     return (

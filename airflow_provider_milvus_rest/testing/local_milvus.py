@@ -1,6 +1,6 @@
 """A real Milvus server in a folder, without Docker, for demos and tests.
 
-PyPI's ``milvus`` wheel (2.3.5, Linux x86-64; the extra ``[local]``) carries the server. Use it as a context manager::
+PyPI's ``milvus`` wheel (2.3.5, Linux x86-64; the extra ``[local]``) contains the server. Use it as a context manager::
 
     with LocalMilvus() as milvus:
         os.environ["AIRFLOW_CONN_MILVUS_REST_DEFAULT"] = milvus.connection_json()
@@ -49,7 +49,7 @@ _DEFAULT_PASSWORD = "Milvus"
 NO_PROXY = {
     name: ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))) for name in ("NO_PROXY", "no_proxy")
 }
-"""The environment in which a local server is not looked for behind a proxy."""
+"""Environment variables that make requests to a local server bypass proxies."""
 _LOG = logging.getLogger(__name__)
 _COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
 
@@ -60,14 +60,14 @@ class LocalMilvusError(RuntimeError):
 
 @dataclass
 class MilvusAddress:
-    """A server to test against: where it is and how to get in.
+    """A server to test against: its address and credentials.
 
     :param uri: where REST is served.
     :param token: ``user:password``, an API key, or empty.
     :param grpc_uri: where gRPC is served, if elsewhere.
-    :param certificates: what a server with TLS shows and trusts, if it is one of our own making.
+    :param certificates: the certificates of a :class:`LocalMilvus` with TLS.
     :param mutual: whether the server asks clients for a certificate.
-    :param api_version: of REST, for the Airflow connection.
+    :param api_version: the version of the REST API, for the Airflow connection.
     """
 
     uri: str
@@ -79,7 +79,7 @@ class MilvusAddress:
 
     @classmethod
     def from_environment(cls) -> MilvusAddress | None:
-        """The server that ``MILVUS_REST_TEST_URI``, ``…_TOKEN`` and ``…_API_VERSION`` (v1) name, if they do."""
+        """The server named by ``MILVUS_REST_TEST_URI``, ``…_TOKEN`` and ``…_API_VERSION`` (default v1), or None."""
         uri, token = os.environ.get("MILVUS_REST_TEST_URI"), os.environ.get("MILVUS_REST_TEST_TOKEN", "")
         version = os.environ.get("MILVUS_REST_TEST_API_VERSION") or "v1"
         return cls(uri, token, api_version=version) if uri else None
@@ -98,11 +98,11 @@ class MilvusAddress:
         return fields | ({"extra": extra} if extra else {})
 
     def connection_json(self) -> str:
-        """The Airflow connection, as an ``AIRFLOW_CONN_…`` variable takes it."""
+        """The Airflow connection as JSON, for an ``AIRFLOW_CONN_…`` variable."""
         return json.dumps(self.connection())
 
     def client(self, db_name: str = "") -> MilvusClient:
-        """A pymilvus client, to create collections with and to read back what was written."""
+        """A pymilvus client, to create collections and read rows back."""
         from pymilvus import MilvusClient
 
         tls: dict[str, Any] = {}
@@ -117,21 +117,21 @@ class MilvusAddress:
 
 
 class LocalMilvus(MilvusAddress):
-    """One Milvus server, with its data in ``folder`` and on ports of its own; several can run side by side.
+    """One Milvus server, with its data in ``folder`` and on its own ports. Several can run at the same time.
 
-    :param folder: where configuration, log and data go. A later server in the same folder has the same data and, if
-        they are free, ports. Default: a temporary folder, removed at the end.
+    :param folder: where configuration, log and data go. A later server in the same folder has the same data, and
+        the same ports if they are free. Default: a temporary folder, removed at the end.
     :param port: where REST is served (gRPC too, without TLS); default: any free port.
-    :param auth: whether the server asks for credentials (``root`` and ``local-secret``, which is ``token``).
-    :param tls: whether REST and gRPC use TLS, with certificates made for this server; ``"mutual"`` also asks clients
-        for one.
+    :param auth: whether the server requires credentials (``root`` and ``local-secret``, also in ``token``).
+    :param tls: whether REST and gRPC use TLS, with certificates made for this server; ``"mutual"`` also requires
+        client certificates.
     :param start_timeout: seconds to wait until the server is healthy. The first start on a machine also unpacks the
         server (250 MB, into ``airflow-provider-milvus-rest`` in ``$XDG_CACHE_HOME`` or ``~/.cache``).
 
-    The proxy, which serves REST and gRPC, and Milvus's internal components listen on all interfaces: 2.3.5 cannot be
-    told otherwise. etcd listens on the loopback interface.
+    The proxy, which serves REST and gRPC, and Milvus's internal components listen on all interfaces: 2.3.5 has no
+    setting for this. etcd listens on the loopback interface.
 
-    The server ends with the *thread* that started it, by which the kernel sees to it that none is left behind.
+    The kernel ends the server when the *thread* that started it ends, so that no server is left running.
     """
 
     def __init__(
@@ -163,10 +163,10 @@ class LocalMilvus(MilvusAddress):
     def start(self) -> None:
         """Start the server, or start it again on the same data and ports, and wait until it is healthy.
 
-        :raises LocalMilvusError: no server for this platform, or it did not become healthy in time.
+        :raises LocalMilvusError: there is no server for this platform, or it did not become healthy in time.
         """
         if self._process is not None:
-            raise LocalMilvusError("This server is running already.")
+            raise LocalMilvusError("This server is already running.")
         try:
             data = _wheel_data()
             binaries = _unpack(data)
@@ -184,11 +184,11 @@ class LocalMilvus(MilvusAddress):
             raise
 
     def kill(self) -> None:
-        """End the server at once, as a crash would. It loses nothing that it acknowledged."""
+        """Kill the server, as a crash would. Acknowledged rows are not lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            # Milvus leaves a note of every process outside of its folder.
+            # Milvus writes a file for each process outside its folder.
             Path(f"/tmp/milvus/server_id_{self._process.pid}").unlink(missing_ok=True)
             self._process = None
 
@@ -198,9 +198,9 @@ class LocalMilvus(MilvusAddress):
         self.start()
 
     def stop(self) -> None:
-        """End the server, and remove its folder if it is a temporary one.
+        """Stop the server, and remove its folder if it is temporary.
 
-        Like :meth:`kill`: after a SIGTERM Milvus can keep accepting connections without ever answering.
+        It is killed as in :meth:`kill`: after a SIGTERM, Milvus may keep accepting connections without ever responding.
         """
         self.kill()
         self.uri = self.grpc_uri = ""
@@ -250,21 +250,21 @@ class LocalMilvus(MilvusAddress):
             raise LocalMilvusError(f"Another server uses the folder {self.folder}. Choose another one.") from None
 
     def _set_password(self) -> None:
-        """Milvus calls any old password wrong until it has loaded its users, a moment after it is healthy."""
+        """Set the password. Milvus refuses every old one until it has loaded its users, shortly after it is healthy."""
         done, deadline = self.folder / "password-is-set", time.monotonic() + self.start_timeout
         if done.exists():
             return
         while not (self._change_password(_DEFAULT_PASSWORD) or self._change_password(PASSWORD)):
             if time.monotonic() > deadline:
-                raise LocalMilvusError("The password could not be set: the folder's is another one.")
+                raise LocalMilvusError("The password could not be set: the data in the folder has another one.")
             time.sleep(0.2)
         done.touch()
 
     def _change_password(self, old: str) -> bool:
         """Set the password through the API of the health port, which needs neither TLS nor a login.
 
-        :return: whether ``old`` was right.
-        :raises LocalMilvusError: it was, but the password could not be set.
+        :return: whether ``old`` is the current password.
+        :raises LocalMilvusError: the password could not be set for another reason.
         """
         body = {"username": "root"}
         for name, text in (("oldPassword", old), ("newPassword", PASSWORD)):
@@ -279,7 +279,7 @@ class LocalMilvus(MilvusAddress):
             connection.close()
         if "old password not correct" in answer:
             return False
-        if json.loads(answer) and old != PASSWORD:  # else a proxy that was killed may be missed, but nothing changes
+        if json.loads(answer) and old != PASSWORD:  # else nothing changes: it may be an error about a killed proxy
             raise LocalMilvusError(f"The password could not be set: {answer}")
         return True
 
@@ -287,7 +287,7 @@ class LocalMilvus(MilvusAddress):
         return (self.folder / "milvus.log").read_text(errors="replace")[-2000:]
 
     def _ports(self, count: int) -> Iterator[int]:
-        """Those of the folder's last server if they are free: Milvus looks for its components there for 20 s."""
+        """The ports of the folder's last server, if they are free: Milvus looks for its components there for 20 s."""
         saved = self.folder / "ports.json"
         ports = json.loads(saved.read_text()) if saved.exists() else []
         if not ports or not all(map(_is_free, ports)):
@@ -296,7 +296,7 @@ class LocalMilvus(MilvusAddress):
         return iter(ports)
 
     def _write_config(self, data: Path) -> None:
-        """The wheel's template with our folder and ports; etcd's ports are in a file of its own."""
+        """Write the wheel's template with our folder and ports. etcd has its own file."""
         template = (data / "config.yaml.template").read_text()
         config = yaml.safe_load(re.sub(r"\{\{[^}:]*:?([^}]*)\}\}", lambda match: match[1].strip() or "null", template))
         ports = self._ports(len(_COMPONENTS) + 5)
@@ -308,7 +308,7 @@ class LocalMilvus(MilvusAddress):
         if self._port and not _is_free(self._port):
             raise LocalMilvusError(f"Cannot use port {self._port}. Choose another one.")
         port = self._port or next(ports)
-        if files := self.certificates:  # with TLS, Milvus serves REST on a port of its own
+        if files := self.certificates:  # with TLS, Milvus serves REST on a separate port
             config["proxy"]["http"]["port"] = port
             config["common"]["security"]["tlsMode"] = 2 if self.mutual else 1
             pems = {"serverPemPath": files.server_cert, "serverKeyPath": files.server_key, "caPemPath": files.ca}
@@ -317,10 +317,10 @@ class LocalMilvus(MilvusAddress):
         else:
             config["proxy"]["port"] = port
             self.uri = self.grpc_uri = f"http://{HOST}:{port}"
-        config["common"]["session"]["ttl"] = 10  # seconds until a killed server is forgotten: 30 make a restart slow
+        config["common"]["session"]["ttl"] = 10  # seconds until a killed server is forgotten; 30 slows down restarts
         config["localStorage"]["path"] = str(self.folder / "data")
         config["rocksmq"]["path"] = str(self.folder / "rocksmq")
-        config["log"]["file"]["rootPath"] = ""  # log to stdout alone, which is milvus.log
+        config["log"]["file"]["rootPath"] = ""  # log only to stdout, which goes to milvus.log
         etcd_data, etcd_config = str(self.folder / "etcd"), self.folder / "configs" / "etcd.yaml"
         client, peer = f"http://{HOST}:{next(ports)}", f"http://{HOST}:{next(ports)}"
         config["etcd"] |= {"endpoints": client.removeprefix("http://"), "config": {"path": str(etcd_config)}}
@@ -348,20 +348,20 @@ def _wheel_data() -> Path:
     spec = importlib.util.find_spec("milvus")
     if spec is None or not spec.submodule_search_locations:
         raise LocalMilvusError(
-            "The 'milvus' wheel is not installed: install this package with its extra [local]. It exists for "
-            "Linux on x86-64 alone; elsewhere, give the address of a server of your own as MILVUS_REST_TEST_URI."
+            "The 'milvus' wheel is not installed: install this package with its extra [local]. It exists "
+            "only for Linux on x86-64. Elsewhere, set MILVUS_REST_TEST_URI to the address of your own server."
         )
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
 def _unpack(data: Path) -> Path:
-    """The server's binaries, unpacked once a machine and user."""
+    """Return the folder of the server's binaries, which are unpacked once per machine and user."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airflow-provider-milvus-rest"
     archives = sorted((data / "bin").glob("*.lzma"))
     folder = cache / f"milvus-{sum(archive.stat().st_size for archive in archives)}"
     if folder.exists():
         return folder
-    _LOG.info("Unpacking the server, once for this user: 250 MB, into %s …", cache)
+    _LOG.info("Unpacking the server (250 MB, once per user) into %s …", cache)
     cache.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="unpacking-", dir=cache))
     try:
@@ -370,9 +370,9 @@ def _unpack(data: Path) -> Path:
             with lzma.open(archive) as packed, target.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
             target.chmod(0o755)
-        partial.rename(folder)  # at once, so that nobody finds half of it
+        partial.rename(folder)  # atomic, so that no process finds half of it
     except OSError:
-        if not folder.exists():  # another process was not faster either
+        if not folder.exists():  # no other process has unpacked it either
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -383,15 +383,13 @@ _LIBC = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the server should this process be killed, so that it is never left behind."""
+    """Make the kernel kill the server when this process is killed, so that it is not left running."""
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe, suppress(OSError, OverflowError):
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # what is left of earlier connections does not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignores the remains of earlier connections
         probe.bind(("", port))
         return True
     return False
@@ -401,9 +399,9 @@ _TAKEN = itertools.count()
 
 
 def free_ports(count: int) -> Iterator[int]:
-    """Ports that are free now, from below the range that outgoing connections take theirs from.
+    """Return ports that are free now, from below the range used for outgoing connections.
 
-    Processes begin apart, so that two of them do not choose the same ones at the same time.
+    Each process starts at another port, so that two of them do not choose the same ports at the same time.
     """
     sockets: list[socket.socket] = []
     while len(sockets) < count:

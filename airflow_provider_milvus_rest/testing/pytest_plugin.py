@@ -16,7 +16,7 @@ from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, LocalMil
 
 @pytest.fixture(scope="session")
 def milvus() -> Iterator[MilvusAddress]:
-    """A server for the session: the one that ``MILVUS_REST_TEST_URI`` names, or else a LocalMilvus with its defaults.
+    """A server for the session: the one that ``MILVUS_REST_TEST_URI`` names, or a LocalMilvus with default options.
 
     Override it for other options: ``with LocalMilvus(tls=True) as server: yield server``.
     """

@@ -1,4 +1,4 @@
-"""Two upserts at the same time, of files and of a list; run by benchmarks/soak.py, which kills them."""
+"""Two upserts at the same time, of files and of a list. benchmarks/soak.py runs them and kills their processes."""
 
 from __future__ import annotations
 

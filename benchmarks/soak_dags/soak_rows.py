@@ -1,4 +1,4 @@
-"""The soak's rows: what the sources hold, and what a collection must hold after them."""
+"""The rows of the soak test: what the sources contain, and what the collection must contain at the end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NEAR, _FAR = 50, 100_000
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows 0 to ``count``, made from their numbers and a seed.
+    """``count`` rows, made from their numbers and a seed.
 
-    One of five has the key of an earlier row, half of these of one so near that it may be in the same request. From
-    row ``bad_from`` on, one of ``bad_every`` cannot be stored.
+    One row in five has the key of an earlier row; in half of these cases, the earlier row is so near that it may be in
+    the same request. From row ``bad_from`` on, one row in ``bad_every`` cannot be stored.
     """
 
     first_key: int
@@ -30,7 +30,7 @@ class Rows:
     seed: int
 
     def keys(self) -> np.ndarray:
-        """The key of each row, also of those that cannot be stored."""
+        """The key of each row, including those that cannot be stored."""
         rng = np.random.default_rng(self.seed)
         numbers = np.arange(self.count)
         back = np.where(rng.random(self.count) < 0.5, _NEAR, _FAR)
@@ -44,12 +44,12 @@ class Rows:
         return chosen & (numbers >= self.bad_from)
 
     def expected(self) -> dict[int, int]:
-        """The number of the row that each key must end with: its last good one."""
+        """By key, the number of the row that must be stored at the end: the last good one."""
         good = ~self.bad()
         return dict(zip(self.keys()[good].tolist(), np.arange(self.count)[good].tolist(), strict=True))
 
     def entities(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Some of the rows, as a source has them."""
+        """The rows from ``start`` to ``stop``, as in a source."""
         keys, bad = self.keys()[start:stop].tolist(), self.bad()[start:stop].tolist()
         vectors = vectors_of(np.arange(start, stop)).tolist()
         entities = []
@@ -59,7 +59,7 @@ class Rows:
         return entities
 
     def write(self, folder: Path, files: int) -> None:
-        """All of the rows as JSON Lines, in so many files."""
+        """Write all rows as JSON Lines to this many files."""
         folder.mkdir()
         size = math.ceil(self.count / files)
         for part in range(files):
@@ -79,12 +79,12 @@ FAULTS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
 
 
 def text_of(number: int) -> str:
-    """The text that a row has."""
+    """The text of a row."""
     return f"row {number}"
 
 
 def vectors_of(numbers: np.ndarray) -> np.ndarray:
-    """The vectors that rows have, of numbers that both float32 and JSON hold exactly."""
+    """The vectors of rows, with numbers that both float32 and JSON hold exactly."""
     mixed = numbers[:, None].astype(np.int64) * 40_503 + np.arange(DIM) * 7_919
     return ((mixed % 65_536) / 65_536).astype(np.float32)
 

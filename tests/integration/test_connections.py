@@ -81,7 +81,7 @@ def test_what_test_says_of_a_secure_server(milvus: LocalMilvus, tested: Any) -> 
         ({"host": milvus.uri.replace("https:", "http:")}, "uses TLS: write the connection's host with https://"),
         (
             {"extra": {}},
-            "Set connection field 'verify' to the file of the authority that signed the server's certificate",
+            "Set connection field 'verify' to the CA file for the server's certificate",
         ),
         ({"host": milvus.grpc_uri}, "With TLS, Milvus serves REST on a port of its own (proxy.http.port)"),
     ]
@@ -128,9 +128,9 @@ def test_mutual_tls(mutual: LocalMilvus, monkeypatch: pytest.MonkeyPatch, tested
     (tmp_path / "broken.pem").write_text("no certificate")
     other = Certificates.make(tmp_path / "other")
     cases = [
-        ({"client_cert": str(tmp_path / "broken.pem")}, "must be PEM files of a certificate and of its key"),
-        ({"client_key": str(other.client_key)}, "which belong together"),
-        ({"verify": str(tmp_path / "broken.pem")}, "must be a PEM file of certificates"),
+        ({"client_cert": str(tmp_path / "broken.pem")}, "must be PEM files with a certificate and the key"),
+        ({"client_key": str(other.client_key)}, "the key that belongs to it"),
+        ({"verify": str(tmp_path / "broken.pem")}, "must be a PEM file with certificates"),
     ]
     for wrong, remedy in cases:
         monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps(right | {"extra": right["extra"] | wrong}))

@@ -42,7 +42,7 @@ def test_nothing_is_left_of_a_temporary_server() -> None:
     with LocalMilvus(auth=False) as server:
         assert len(running(server.folder)) == 1
         assert server.connection() == {"conn_type": "milvus_rest", "host": server.uri}
-        with pytest.raises(LocalMilvusError, match="running already"):
+        with pytest.raises(LocalMilvusError, match="already running"):
             server.start()
     assert running(server.folder) == []
     assert not server.folder.exists()

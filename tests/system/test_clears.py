@@ -34,7 +34,7 @@ from tests.system.conftest import AIRFLOW, run_standalone, wait_for
 pytestmark = [pytest.mark.heavy, pytest.mark.airflow_3, pytest.mark.own_server, pytest.mark.timeout(600)]
 
 WAYS = ("task", "run", "cli")
-OVER = "Starting over: the input, the collection or the settings have changed since the earlier try, or it was cleared."
+OVER = "Starting over: the input, the collection or the settings have changed or a task was cleared since the"
 SKIP = '{"on_reject": "skip", "rejects_path": str(FOLDER / "rejects")}'
 GOOD = {key: entity(key) for key in range(ROWS)}
 

@@ -112,7 +112,7 @@ def test_killed_and_the_input_changed(task: Task, read_back: Callable[[str], dic
     task.succeed()
     outputs = task.outputs()
     assert (outputs["upsert_count"], outputs["resumed_count"]) == (ROWS + 1, 0)
-    why = "the input, the collection or the settings have changed since the earlier try, or it was cleared"
+    why = "the input, the collection or the settings have changed or a task was cleared since the earlier try"
     assert f"Starting over: {why}." in task.log(2)
     assert read_back(os.environ["TEST_COLLECTION"]) == {key: entity(key) for key in range(ROWS + 1)}
 

@@ -45,6 +45,7 @@ def test_one_collection_has_one_uri(given: str, expected: str) -> None:
         "milvus://milvus.example.com//docs",
         "milvus:///default/docs",
         "milvus://milvus.example.com/default/docs?version=1",
+        "milvus://milvus.example.com/default/docs#1",
         "milvus://milvus.example.com:70000/default/docs",
     ],
 )

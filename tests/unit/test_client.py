@@ -126,13 +126,13 @@ ERROR = {"code": 1804, "message": "fail to deal the insert data"}
         (Reply({"code": 503, "message": "channel not available"}), e.NotReadyError, "code 503"),
         (Reply("<html>bad gateway</html>", 502), e.NotReadyError, "HTTP 502"),
         (Reply({"code": 65535, "message": "who knows"}), e.ServerError, "who knows"),
-        (Reply(b"", 500), e.ServerError, "an empty answer"),
+        (Reply(b"", 500), e.ServerError, "an empty response"),
         (Reply({"code": 10, "message": "service unimplemented"}), e.RequestRefusedError, "unimplemented"),
         (Reply("404 page not found", 404), e.WrongEndpointError, "404 page not found"),
-        (Reply(b""), e.UnexpectedAnswerError, "an empty answer"),
+        (Reply(b""), e.UnexpectedAnswerError, "an empty response"),
         (Reply("<html>hello</html>"), e.UnexpectedAnswerError, "<html>hello</html>"),
-        (Reply('{"code":200,"data":{"upsertCount":1,"ups'), e.UnexpectedAnswerError, "not Milvus's JSON"),
-        (Reply("[" * 100_000), e.UnexpectedAnswerError, "not Milvus's JSON"),
+        (Reply('{"code":200,"data":{"upsertCount":1,"ups'), e.UnexpectedAnswerError, "instead of Milvus's JSON"),
+        (Reply("[" * 100_000), e.UnexpectedAnswerError, "instead of Milvus's JSON"),
         (Reply({"code": 200, "data": {}}), e.UnexpectedAnswerError, "has no upsertCount"),
         (Reply({"code": 200, "data": [1]}), e.UnexpectedAnswerError, "has no upsertCount"),
         (Reply({"code": "200", "data": {"upsertCount": 1, "upsertIds": [1]}}), e.UnexpectedAnswerError, "JSON"),
@@ -176,7 +176,7 @@ def test_a_first_answer_that_is_not_milvus_s_is_final(server: ScriptedServer, bo
         server.script(path, Reply(body))
         with client_of(server.url) as client:
             with pytest.raises(
-                e.WrongEndpointError, match=r"sent not Milvus's JSON .*\(19530, not 9091\)\. \[HTTP 200"
+                e.WrongEndpointError, match=r"sent .* instead of Milvus's JSON\. .*\(19530, not 9091\)\. \[HTTP 200"
             ):
                 call(client)
 
@@ -217,7 +217,7 @@ NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[exp
     ("code", "message", "error", "remedy"),
     [
         (65535, PARTITION_KEY, e.RequestRefusedError, "use Milvus 2.3.13 or later"),
-        (1100, "namespace data is not set but namespace enabled", e.RequestRefusedError, "create it without"),
+        (1100, "namespace data is not set but namespace enabled", e.RequestRefusedError, "without namespaces"),
         (
             1100,
             "the number of struct array fields is not the same as needed",
@@ -230,7 +230,7 @@ NULLS = "the length of valid_data of field(text) is wrong: invalid parameter[exp
             e.RequestRefusedError,
             "a collection in which a field is nullable or has a default: set the connection's field",
         ),
-        (1100, "the length of field is wrong", e.DataRefusedError, "a null, or a default in place"),
+        (1100, "the length of field is wrong", e.DataRefusedError, "a null, or the default"),
         (1804, "fail to deal the insert data, error: missing struct array field: s", e.RequestRefusedError, "structs"),
         (1807, "request is rejected by limiter, error: partition not found[partition=p]", e.NotFoundError, "Create it"),
         (8, "request is rejected by limiter, error: partition not found", e.OverloadedError, "partition not found"),

@@ -31,7 +31,7 @@ from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from tests.runs import State
 from tests.servers import UPSERT, Reply, Request, ScriptedServer, accept
-from tests.unit.test_lanes import Store, run
+from tests.unit.test_lanes import Store, entities, run
 
 
 def rejects_in(folder: Path) -> Path:
@@ -162,7 +162,7 @@ def test_a_batch_that_always_fails_ends_the_run_beside_lanes_that_succeed(short_
             yield key, 1
 
     begin, report = time.monotonic(), IngestReport()
-    with pytest.raises(e.ServerError, match=r"Tried \d+ times in 1 s. The request held \[40\] to \[49\]|\[50\]"):
+    with pytest.raises(e.ServerError, match=r"Tried \d+ times in 1 s. The request contained \[40\] to \[49\]|\[50\]"):
         run(OneBadBatch(lambda: 0.01), endless(), report=report, batch_size=10, retry=Retry(120, 4))
     assert time.monotonic() - begin < 1.5 * short_budget + 1
     assert report.upsert_count > 100
@@ -182,7 +182,7 @@ def test_a_batch_that_always_fails_ends_the_run_within_45_seconds(
     server.script(UPSERT, script)
     rows = ({"id": key, "vector": [0.5] * 4, "text": "x"} for key in range(10**9))
     begin = time.monotonic()
-    with pytest.raises(e.ServerError, match=r"The request held \[50\] to \[59\]"):
+    with pytest.raises(e.ServerError, match=r"The request contained \[50\] to \[59\]"):
         MilvusRestHook().ingest("docs", rows, batch_size=10)
     assert 29 < time.monotonic() - begin < 45
 
@@ -235,6 +235,24 @@ def test_rows_that_are_not_there_any_more_are_not_skipped(monkeypatch: pytest.Mo
         assert lines[0].startswith("Starting over: ")
         assert "are no longer there" in lines[0]
         assert store.rows == dict(rows)
+
+
+def test_a_sample_is_of_all_rows_that_a_resumed_run_stores() -> None:
+    """It was of the first ones, since the rows of the earlier try were counted too."""
+    read: list[int] = []
+
+    class Readable(Store):
+        def read_rows(self, schema: Any, keys: list[int], partition_name: str | None) -> dict[int, Any]:
+            read.extend(keys)
+            return dict(zip(keys, entities((key, 1) for key in keys), strict=True))
+
+    store, state, count = Readable(), State(), 20_000
+    with pytest.raises(e.RowsRejectedError):
+        run(store, [(key, -(key == count)) for key in range(count + 1)], checkpoint=checkpoint(state))
+    rows = [(key, 1) for key in range(count + 1000)]
+    report = run(store, rows, checkpoint=checkpoint(state), verify_sample=20, batch_size=10)
+    assert (report.resumed_count, report.verified_count, len(read)) == (count, 20, 20)
+    assert max(read) >= count + 500
 
 
 @pytest.mark.parametrize("calls", [1, 3])
@@ -441,7 +459,7 @@ def test_a_refusal_of_everything_keeps_what_the_server_said(tmp_path: Path) -> N
         def upsert(self, request: UpsertRequest, keys: list[int]) -> UpsertResult:
             raise e.DataRefusedError("no", code=1100, http_status=400)
 
-    with pytest.raises(e.DataRefusedError, match=r"2 of which were sent alone: a row is not the cause. no ") as caught:
+    with pytest.raises(e.DataRefusedError, match=r"not even the 2 sent alone: the rows are not the cause") as caught:
         run(Refusing(), [(1, 1), (2, 1)], rejects_in(tmp_path))
     assert (caught.value.code, caught.value.http_status) == (1100, 400)
 
@@ -511,7 +529,7 @@ NOT_LOADED, NO = e.RequestRefusedError("not loaded", code=101), e.RequestRefused
     ("state", "answer", "seconds", "says"),
     [
         (State(), {1}, 0, None),
-        (State({KEY: {"odd": 1}}), {1}, 0, "Starting over: what the earlier try saved cannot be read."),
+        (State({KEY: {"odd": 1}}), {1}, 0, "Starting over: the progress saved by the earlier try cannot be read."),
         (progress_of(1, 2), {1, 2}, 0, "Resuming after 10 rows stored by an earlier try (2 of them looked up)."),
         (progress_of(1, 2), {1}, 10, "Starting over: 1 of 2 rows stored by the earlier try are no longer there."),
         (
@@ -680,5 +698,5 @@ def test_more_rejected_rows_than_may_be_matter_more_than_how_a_request_fails_aft
 def test_a_source_that_has_become_shorter_is_said() -> None:
     store, rows = Store(), [(key, 1) for key in range(10)]
     state = failed_after(store, rows)
-    with pytest.raises(e.InputError, match="the source has 5 rows, but had 10 before"):
+    with pytest.raises(e.InputError, match="the source has 5 rows, but had at least 10 in an earlier try"):
         run(store, rows[:5], checkpoint=checkpoint(state))

@@ -70,7 +70,7 @@ def test_integers(kind: str, bits: int, data: st.DataObject) -> None:
     value = data.draw(st.integers(low, high) | st.sampled_from([low, high]))
     assert json.loads(encoded(value, kind)) == value
     beyond = data.draw(st.integers(max_value=low - 1) | st.integers(min_value=high + 1))
-    assert f"is not within Int{bits}" in refused(beyond, kind)
+    assert f"is out of range for Int{bits}" in refused(beyond, kind)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -298,7 +298,7 @@ NOT_A_NUMBER = "not a finite number"
         (True, "Double", "must be a float (Double), not bool"),
         (1e39, "Float", "out of range for float32"),
         (1e-50, "Float", "too small for float32"),
-        (2**53 + 1, "Double", "more digits than a float (Double) holds"),
+        (2**53 + 1, "Double", "more digits than a float (Double) can hold"),
         (10**400, "Double", "more digits"),
         (2**1024 - 1, "Double", "more digits"),
         (-(2**1024), "Float", "more digits"),
@@ -310,9 +310,9 @@ NOT_A_NUMBER = "not a finite number"
         (b"ab", "FloatVector", "convert it with list(value)"),
         (memoryview(b"ab"), "BinaryVector", "convert it with bytes(value)"),
         (uuid.UUID(int=5).bytes, "FloatVector", "convert it with list(value)"),
-        (pd.NA, "VarChar", "is NAType, but must be a str (VarChar); make it None where the field takes null"),
+        (pd.NA, "VarChar", "is NAType, but must be a str (VarChar); use None if the field accepts null"),
         (pd.NaT, "Int64", "is NaTType, but must be"),
-        (pd.NA, "dynamic", "is NAType, but must be a JSON value; make it None"),
+        (pd.NA, "dynamic", "is NAType, but must be a JSON value; use None if"),
         (pd.Timestamp("2026-01-01"), "VarChar", "convert it with value.isoformat()"),
         (np.datetime64("2026-01-01"), "VarChar", "convert it with str(value)"),
         (pd.Series([1.0] * 4), "FloatVector", "must be a list or array of 4 numbers (FloatVector), not Series"),
@@ -349,8 +349,8 @@ NOT_A_NUMBER = "not a finite number"
         (b"12", "BinaryVector", "has 2 bytes, but BinaryVector(4) takes 0"),
         ("x", "BinaryVector", "must be bytes, base64 or a list"),
         ("AAA=", "BinaryVector", "has 2 bytes, but BinaryVector(4) takes 0"),
-        ([0.5, 0.1], "Float16Vector", "[1] is 0.1, which Float16Vector does not hold exactly: round the vector first"),
-        ([0.5, 65504.0 * 2], "Float16Vector", "[1] is 131008.0, which Float16Vector does not hold exactly"),
+        ([0.5, 0.1], "Float16Vector", "[1] is 0.1, which Float16Vector cannot hold exactly: round the vector first"),
+        ([0.5, 65504.0 * 2], "Float16Vector", "[1] is 131008.0, which Float16Vector cannot hold exactly"),
         ([1e-8, 0.5], "Float16Vector", "[0] is 1e-08, which Float16Vector"),
         ([float("nan"), 0.5], "Float16Vector", "[0] is nan"),
         ([float("inf"), 0.5], "Float16Vector", "[0] is inf"),
@@ -365,12 +365,12 @@ NOT_A_NUMBER = "not a finite number"
             "must be bytes, base64, or a list or array of 2 numbers (Float16Vector), not str",
         ),
         ([0.5, None], "BFloat16Vector", "[1] must be a number, not NoneType"),
-        ([1.0, 1.00001], "BFloat16Vector", "[1] is 1.00001, which BFloat16Vector does not hold exactly"),
+        ([1.0, 1.00001], "BFloat16Vector", "[1] is 1.00001, which BFloat16Vector cannot hold exactly"),
         ([1.0, 2**60 + 1], "BFloat16Vector", "[1] is 1152921504606846977, which BFloat16Vector"),
         ([np.int64(2**60 + 1), 1.0], "BFloat16Vector", "[0] is 1152921504606846977"),
         (np.array([1, 2**60 + 1]), "BFloat16Vector", "[1] is 1152921504606846977"),
         ([1.0, 1e39], "BFloat16Vector", "[1] is 1e+39"),
-        ([1, 128], "Int8Vector", "[1] 128 is not within Int8"),
+        ([1, 128], "Int8Vector", "[1] 128 is out of range for Int8"),
         ([1, 5.0], "Int8Vector", "[1] must be an int (Int8), not float 5.0"),
         ([1], "Int8Vector", "has 1 elements, but Int8Vector(2) takes 2"),
         (b"ab", "Int8Vector", "must be a list (Int8Vector)"),
@@ -404,14 +404,14 @@ NOT_A_NUMBER = "not a finite number"
         ([1, "2"], "Array", "all of one type"),
         ([None], "Array", "all of one type"),
         ("x", "Array", "must be a list (Array)"),
-        (2**63, "dynamic", "is not within Int64"),
-        (2**64, "dynamic", "is not within Int64"),
+        (2**63, "dynamic", "is out of range for Int64"),
+        (2**64, "dynamic", "is out of range for Int64"),
         ({"a": 2**53 + 1}, "dynamic", ".a 9007199254740993 is an int that Milvus does not keep exactly"),
         ([[-(2**53) - 1]], "dynamic", "[0][0] -9007199254740993"),
         (float("-inf"), "dynamic", NOT_A_NUMBER),
         (np.array([1.0]), "dynamic", "convert it with value.tolist()"),
         ({"a": {1, 2}}, "dynamic", "convert it with list(value)"),
-        ("x" * 65_536, "dynamic", "brings the dynamic fields to 65544 bytes; together they may have 65536"),
+        ("x" * 65_536, "dynamic", "brings the dynamic fields to 65544 bytes; their limit is 65536"),
         ("<" * 11_000, "dynamic", "brings the dynamic fields to 66008 bytes"),
     ],
 )
@@ -469,7 +469,7 @@ def test_nesting_without_end() -> None:
 
 def test_elements_of_an_array_whose_type_is_known() -> None:
     assert encoded([1, -128], "Array", element_type="Int8") == "[1,-128]"
-    assert refused([1, 128], "Array", element_type="Int8").startswith("[1] 128 is not within Int8")
+    assert refused([1, 128], "Array", element_type="Int8").startswith("[1] 128 is out of range for Int8")
     assert refused([1], "Array", element_type="VarChar").startswith("[0] must be a str (VarChar)")
     assert refused(["ab", "é!"], "Array", 2, element_type="VarChar").startswith("[1] is 3 bytes long in UTF-8")
     assert "would be changed by some types of Array" in refused([2**53 + 1], "Array")
@@ -513,10 +513,10 @@ def test_missing_extra_and_reserved_fields() -> None:
 def test_a_missing_field_is_told_with_the_names_that_the_row_has() -> None:
     vector = FieldSchema(name="vector", type="FloatVector", size=4)
     for row, reason in (
-        ({"id": 1, "embedding": [0.5] * 4}, "is missing; it has id, embedding (field_map gives fields other names)"),
-        ({f"n{n}": n for n in range(11)} | {"id": 1}, "it has " + ", ".join(f"n{n}" for n in range(10)) + "… ("),
-        ({"id": 1, "x" * 500: 1}, "it has id, " + "x" * 196 + "… ("),
-        ({"id": 1, HUGE: 1}, "it has id, an int of 16610 bits ("),
+        ({"id": 1, "embedding": [0.5] * 4}, "is missing; the row has id, embedding (field_map can rename fields)"),
+        ({f"n{n}": n for n in range(11)} | {"id": 1}, "the row has " + ", ".join(f"n{n}" for n in range(10)) + "… ("),
+        ({"id": 1, "x" * 500: 1}, "the row has id, " + "x" * 196 + "… ("),
+        ({"id": 1, HUGE: 1}, "the row has id, an int of 16610 bits ("),
     ):
         with pytest.raises(RowError) as caught:
             encoder(vector, dynamic=True).encode(row)
@@ -556,7 +556,7 @@ def test_columns_are_not_a_row(row: dict[str, Any], is_columns: bool) -> None:
 
 @pytest.mark.parametrize("row", [VECTOR, tuple(VECTOR), np.ones(4), np.ones((2, 4)), [VECTOR] * 2, [1, VECTOR], 0.5])
 def test_vectors_are_not_rows(row: Any) -> None:
-    with pytest.raises(RowError, match=r"a row must be an object \(dict\).*: to pair vectors with keys, \[{'id': id,"):
+    with pytest.raises(RowError, match=r"a row must be an object \(dict\).*: to pair vectors with keys, use \[{'id'"):
         of("FloatVector", 4).encode(row)
 
 
@@ -594,7 +594,7 @@ def test_nullable_and_default() -> None:
     assert rows.encode({"id": 1, "n": None, "d": 5})[1] == b'{"id":1,"n":null,"d":5}'
     with pytest.raises(RowError, match="field 'd' is null; Milvus would store the field's default"):
         rows.encode({"id": 1, "d": None})
-    with pytest.raises(RowError, match="field 'n' 128 is not within Int8"):
+    with pytest.raises(RowError, match="field 'n' 128 is out of range for Int8"):
         rows.encode({"id": 1, "n": 128})
 
 

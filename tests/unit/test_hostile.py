@@ -185,7 +185,7 @@ LINES: dict[str, tuple[bytes, str]] = {
         b'{"id": 1, "vector": [1,2,3,4], "text": "x", "n": ' + b'{"a":' * 500 + b"1" + b"}" * 501,
         "nested",
     ),
-    "huge int": (b'{"id": ' + b"9" * 4000 + b"}", "is not within Int64"),
+    "huge int": (b'{"id": ' + b"9" * 4000 + b"}", "is out of range for Int64"),
     "huger int": (b'{"id": ' + b"9" * 40_000 + b"}", "Exceeds the limit"),
     "huge float": (b'{"id": 1, "vector": [1e999, 2, 3, 4], "text": "x"}', "[0] is inf"),
     "float key": (b'{"id": 1e5, "vector": [1, 2, 3, 4], "text": "x"}', "must be an int"),

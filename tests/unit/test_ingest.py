@@ -247,7 +247,7 @@ def test_the_sum_holds_when_the_source_fails(server: ScriptedServer) -> None:
 
 
 def test_a_sum_that_does_not_hold_raises() -> None:
-    with pytest.raises(AssertionError, match="2 rows were read but 1 accounted for"):
+    with pytest.raises(AssertionError, match="2 rows were read but 1 are accounted for"):
         IngestReport(read_count=2, upsert_count=1).check()
 
 

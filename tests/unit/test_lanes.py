@@ -180,8 +180,8 @@ def test_an_error_in_one_lane_ends_the_run_and_what_was_answered_counts() -> Non
 @pytest.mark.parametrize(
     ("error", "count", "says"),
     [
-        (e.ServerError("no"), 1, "no The request held [0]."),
-        (e.ServerError("no"), 3, "no The request held [0] to [2]."),
+        (e.ServerError("no"), 1, "no The request contained [0]."),
+        (e.ServerError("no"), 3, "no The request contained [0] to [2]."),
         (e.StoppedError("stopped"), 3, "stopped"),
         (
             e.DataRefusedError("no"),

@@ -21,7 +21,7 @@ from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, descr
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "Task 'upsert': give exactly one of entities and files"),
+        ({}, "Task 'upsert': set exactly one of entities and files"),
         ({"entities": [], "files": "x.jsonl"}, "exactly one"),
         ({"entities": "{{ ti.xcom_pull('embed') }}"}, "pass task.output"),
         ({"entities": b"[]"}, "must not be text"),
@@ -33,9 +33,9 @@ from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, descr
             {"entities": [], "retry_budget": "2m"},
             "retry_budget must be a timedelta or a number of seconds ≥ 0, not '2m'",
         ),
-        ({"entities": [], "field_map": {"a": 1}}, "field_map: 'a': 1 must be a name and a field's name or None"),
+        ({"entities": [], "field_map": {"a": 1}}, "field_map: 'a': 1 must map a name to a field's name or None"),
         ({"entities": [], "on_reject": "ignore"}, "on_reject must be 'fail' or 'skip', not 'ignore'"),
-        ({"entities": [], "on_reject": "skip"}, "on_reject='skip' needs a place"),
+        ({"entities": [], "on_reject": "skip"}, "on_reject='skip' requires rejects_path"),
         ({"entities": [], "rejects_path": "/tmp"}, "can only be used with on_reject='skip'"),
         ({"entities": [], "max_rejects": 5}, "can only be used with on_reject='skip'"),
         (

@@ -85,7 +85,7 @@ def test_a_name_that_looks_like_a_glob_but_exists_is_a_path(tmp_path: Path) -> N
         ("", InputError, "non-empty str or Path, not str ''"),
         ([None], InputError, "not NoneType None"),
         (5, InputError, "a path, a glob, a folder or a list of them, not int"),
-        ({"a.jsonl": 1}, InputError, "a dict must be one that plan_shards made, but path: Field required"),
+        ({"a.jsonl": 1}, InputError, "a dict must come from plan_shards, but path: Field required"),
     ],
 )
 def test_files_that_cannot_be_read(folder: Path, files: Any, error: type[InputError], message: str) -> None:

@@ -58,7 +58,7 @@ def test_it_retries_until_it_works(clock: Any) -> None:
         e.ConnectError("a"), e.NotReadyError("b"), e.OverloadedError("c"), e.UnexpectedAnswerError("d"), None
     )
     assert Retry(120, 4, logged.append).call(send) == "done"
-    assert [line.split(" Sending again in ")[0] for line in logged] == [
+    assert [line.split(" Retrying in ")[0] for line in logged] == [
         "ConnectError: a",
         "NotReadyError: b",
         "OverloadedError: c",

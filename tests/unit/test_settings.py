@@ -51,8 +51,8 @@ def test_host_and_port_in_every_form(host: str, port: int | None, url: str) -> N
         ({"host": "http://milvus:port"}, "not a host name"),
         ({"host": "http://root:hunter2@milvus"}, "contains credentials"),
         ({"host": "root:12/hunter2@milvus"}, "contains credentials"),
-        ({"extra": {"client_cert": __file__}}, "must be PEM files of a certificate and of its key"),
-        ({"extra": {"verify": __file__}}, "must be a PEM file of certificates"),
+        ({"extra": {"client_cert": __file__}}, "must be PEM files with a certificate and the key"),
+        ({"extra": {"verify": __file__}}, "must be a PEM file with certificates"),
         ({"login": "root"}, "'password' is not"),
         ({"login": "a:b", "password": "hunter2"}, "colon"),
         ({"password": "hunter2\n"}, "line break"),
@@ -143,7 +143,7 @@ def test_a_key_with_a_pass_phrase_is_refused_instead_of_asked_for(tmp_path: Path
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
     files.client_key.write_bytes(pem)
     extra = {"client_cert": str(files.client_cert), "client_key": str(files.client_key)}
-    with pytest.raises(ConnectionSettingsError, match="without a pass phrase"):
+    with pytest.raises(ConnectionSettingsError, match="without a passphrase"):
         settings(extra=extra)
 
 

@@ -6,6 +6,7 @@ import decimal
 import functools
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -105,15 +106,15 @@ def test_fields_of_a_row(field_map: dict[str, Any], row: dict[str, Any], fields:
 @pytest.mark.parametrize(
     ("field_map", "row", "reason"),
     [
-        ({"a": "b"}, {"a": 1, "b": 2}, "field 'b' is given twice: also as 'a', by field_map"),
-        ({"b": "a"}, {"a": 1, "b": 2}, "field 'a' is given twice: also as 'b', by field_map"),
-        ({"a": "*"}, {"a": {"b": 1}, "b": 2}, "field 'b' is given twice"),
-        ({"a": "*"}, {"b": 2, "a": {"b": 1}}, "field 'b' is given twice: also as 'a.b', by field_map"),
-        ({"a": "*"}, {"a": 5}, "field 'a' must be an object, whose members can take its place, not int"),
+        ({"a": "b"}, {"a": 1, "b": 2}, "field 'b' is given twice: also as 'a' (field_map)"),
+        ({"b": "a"}, {"a": 1, "b": 2}, "field 'a' is given twice: also as 'b' (field_map)"),
+        ({"a": "*"}, {"a": {"b": 1}, "b": 2}, "field 'b' is given twice: also as 'a.b' (field_map)"),
+        ({"a": "*"}, {"b": 2, "a": {"b": 1}}, "field 'b' is given twice: also as 'a.b' (field_map)"),
+        ({"a": "*"}, {"a": 5}, "field 'a' must be an object, not int: field_map replaces it with its members"),
     ],
 )
 def test_rows_that_field_map_refuses(field_map: dict[str, Any], row: dict[str, Any], reason: str) -> None:
-    with pytest.raises(RowError, match=f"^rows:1: {reason}"):
+    with pytest.raises(RowError, match=f"^rows:1: {re.escape(reason)}"):
         shaped(field_map=field_map)(row, "rows:1")
 
 
@@ -162,10 +163,10 @@ def test_key_from() -> None:
         assert keyed(row | {"id": own})["id"] == fields["id"]
     assert shaped(key_from=["n"])(row)["id"] == key_of(3)
     for change, reason in [
-        ({"id": "mine"}, r"field 'id' is 'mine', but key_from makes another key of this row \(\w{32}\)"),
+        ({"id": "mine"}, r"field 'id' is 'mine', but key_from makes a different key from this row \(\w{32}\)"),
         ({"text": None}, "field 'id' cannot be made by key_from: 'text' is null"),
-        ({"text": 1.5}, "field 'id' cannot be made by key_from: only strings and integers make a key, not float 1.5"),
-        ({"text": 2**65}, "field 'id' cannot be made by key_from: .* cannot make a key: Integer exceeds 64-bit range"),
+        ({"text": 1.5}, "field 'id' cannot be made by key_from: only strings and integers can make a key, not float"),
+        ({"text": 2**65}, "field 'id' cannot be made by key_from: .* cannot be made into a key: Integer exceeds"),
         ({"meta": {}}, "field 'id' cannot be made by key_from: the row has no 'meta.path'"),
     ]:
         with pytest.raises(RowError, match=f"^rows:1: {reason}"):
@@ -221,21 +222,21 @@ def test_a_conversion_by_name_can_be_repeated(how: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "value", "reason"),
     [
-        ("iso", 5, "must be a date or time, or a text, not int"),
-        ("iso", b"2026", "must be a date or time, or a text, not bytes"),
-        ("iso", pd.NaT, "must be a date or time, or a text, not NaTType"),
+        ("iso", 5, "must be a date or time, or a str, not int"),
+        ("iso", b"2026", "must be a date or time, or a str, not bytes"),
+        ("iso", pd.NaT, "must be a date or time, or a str, not NaTType"),
         pytest.param("float", 10**400, "is too large for a float", id="large"),
-        ("epoch_ms", MOMENT.replace(tzinfo=None), "is a time without a time zone"),
+        ("epoch_ms", MOMENT.replace(tzinfo=None), "has no time zone"),
         ("epoch_ms", MOMENT.replace(microsecond=1), "has a fraction of a millisecond"),
         ("epoch_ms", pd.Timestamp("2026-08-01 12:30:15.000000001", tz="UTC"), "has a fraction of a millisecond"),
         ("epoch_ms", "2026-08-01", "must be a datetime with a time zone, or an int, not str"),
         ("epoch_ms", MOMENT.date(), "must be a datetime with a time zone, or an int, not date"),
         ("float", "1.5", "must be a number, not str"),
         ("float", True, "must be a number, not bool"),
-        ("str", True, "must be a number or a UUID, or a text, not bool"),
-        ("str", b"a", "must be a number or a UUID, or a text, not bytes"),
-        ("uuid", b"short", "must be a UUID or its 16 bytes, or a text, not bytes"),
-        ("base64", 5, "must be bytes, or a text, not int"),
+        ("str", True, "must be a number or a UUID, or a str, not bool"),
+        ("str", b"a", "must be a number or a UUID, or a str, not bytes"),
+        ("uuid", b"short", "must be a UUID or its 16 bytes, or a str, not bytes"),
+        ("base64", 5, "must be bytes, or a str, not int"),
         (json.loads, "{", "cannot be converted: JSONDecodeError: Expecting property name"),
         (lambda value: 1 / 0, 5, "cannot be converted: ZeroDivisionError: division by zero"),
     ],
@@ -254,9 +255,9 @@ def test_a_function_converts() -> None:
     ("parameters", "message"),
     [
         ({"field_map": ["a"]}, "field_map must be a dict of names, not list"),
-        ({"field_map": {"a": 5}}, "field_map: 'a': 5 must be a name and a field's name or None"),
+        ({"field_map": {"a": 5}}, "field_map: 'a': 5 must map a name to a field's name or None"),
         ({"field_map": {"a": "x", "b": "x"}}, "field_map: both 'a' and 'b' are mapped to 'x'"),
-        ({"field_map": {"*": "x"}}, r"field_map: '\*' stands for all that is not named, and can only be None"),
+        ({"field_map": {"*": "x"}}, r"field_map: '\*' stands for all names that are not listed, and can only be None"),
         ({"key_from": "text"}, r"key_from must be a list of names or paths, not 'text'"),
         ({"key_from": []}, r"key_from must be a list of names or paths, not \[\]"),
         ({"convert": {"x": "date"}}, r"convert: 'x': 'date' must be one of 'iso', .*, or a function"),

@@ -144,8 +144,8 @@ def test_refused_rows_come_back_as_they_were_given_and_can_be_fed_back(tmp_path:
     lines = [json.loads(line) for line in rejects.read_text().splitlines()]
     reasons = [line.pop("$reject")["reason"] for line in lines]
     assert sorted(lines, key=str) == sorted(odd, key=str)
-    assert any("key_from makes another key" in reason for reason in reasons)
-    assert any("must be an object, whose members can take its place, not int" in reason for reason in reasons)
+    assert any("key_from makes a different key" in reason for reason in reasons)
+    assert any("must be an object, not int: field_map replaces it with its members" in reason for reason in reasons)
     assert any("is refused by the server" in reason for reason in reasons)
     assert ingest(FileRows(find_files(rejects)), Store("two"), rejects=again, **SHAPE).rows == {}
     assert len(again.read_text().splitlines()) == 4
@@ -167,16 +167,16 @@ def test_a_row_says_what_it_has() -> None:
     for row, reason in [
         (
             {"key": "1", "text": "a"},
-            "field 'id' is missing; it has key, text (field_map gives fields other names, and ",
+            "field 'id' is missing; the row has key, text (field_map can rename fields, and ",
         ),
-        ({"id": "1", "text": "a"}, "field 'vector' is missing: the row has no 'meta.vec'; it has id, text (field_map "),
-        (CHUNKS, "field 'id' is missing; it has chunks, document_count (if its rows are in 'chunks', set rows_path)"),
+        ({"id": "1", "text": "a"}, "field 'vector' is missing: the row has no 'meta.vec'; the row has id, text"),
+        (CHUNKS, "field 'id' is missing; the row has chunks, document_count (if its rows are in 'chunks', set"),
         (
             {"text": ["a", "b"], "meta.vec": [vector, vector]},
             "lists of the same length (text, meta.vec): one dict is one row",
         ),
-        ({}, "field 'id' is missing; it has no fields"),
-        ([vector], "to pair vectors with keys, [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"),
+        ({}, "field 'id' is missing; the row has no fields"),
+        ([vector], "to pair vectors with keys, use [{'id': id, 'vector': vector} for id, vector in zip(ids, vectors)]"),
         (np.zeros(4), "to pair vectors with keys"),
     ]:
         with pytest.raises(RowError) as caught:

@@ -468,9 +468,7 @@ def test_a_store_that_does_not_work_is_no_failure(
         {"task_state_store": State(), "ti": Instance()}
     )
     assert outputs["upsert_count"] == 5
-    assert "The task's state store does not work, so a retry may start over: no database" in "".join(
-        capsys.readouterr()
-    )
+    assert "Cannot use the task state store, so a retry may start over: no database" in "".join(capsys.readouterr())
 
 
 @pytest.fixture(autouse=True)

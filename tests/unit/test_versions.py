@@ -286,7 +286,7 @@ def test_a_nullable_field_that_no_row_has(
         texts: list[str] = []
         monkeypatch.setattr(hook.log, "warning", lambda text, *values: texts.append(text % values))
         hook.ingest("docs", [row | more for row, more in zip(rows(2), given, strict=True)])
-        text = "Collection docs: No row had x: Milvus has null there now, since an upsert replaces whole rows."
+        text = "Collection docs: No row had x: Milvus now stores null there, because an upsert replaces whole rows."
         assert texts == ([text] if warned else [])
 
 
