@@ -5,7 +5,7 @@
 # make test-milvus VERSION=2.6.20 API=v2   run the integration tests against that Milvus in Docker, record its responses
 # make distributed  run the sharded example on two Celery workers; needs redis-server
 # make screenshots  take the pictures in docs/images; needs chromium
-# make bench      measure the speed, compared with other ways: about 17 minutes
+# make bench      measure the speed, compared with other ways: about 13 minutes
 # make soak       upsert a million rows while worker and server are killed repeatedly: about 20 minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
