@@ -1,4 +1,4 @@
-"""Airflow's own pages, in headless Chromium: the connection's form, its Test button, and a run started by hand."""
+"""Airflow's own pages, in headless Chromium: the connection's form, its Test button, and a run's log and outputs."""
 
 from __future__ import annotations
 
@@ -110,6 +110,17 @@ def test_from_the_form_to_a_run(page: Page, standalone: Callable[..., Any], milv
     page.reload()
     expect(page.get_by_text("upsert").first).to_be_visible()
     screenshot(page, "grid")
+
+    run_id = standalone("dags", "list-runs", DAG_ID)[0]["run_id"]
+    task = f"{os.environ['AIRFLOW__API__BASE_URL']}/dags/{DAG_ID}/runs/{run_id}/tasks/upsert"
+    page.set_viewport_size({"width": 1500, "height": 450})
+    page.goto(task)
+    expect(page.get_by_text("Collection stdlib_docs: read 608, upserted 608 rows").first).to_be_visible()
+    screenshot(page, "log")
+    page.set_viewport_size({"width": 1200, "height": 1160})
+    page.goto(f"{task}/xcom")
+    expect(page.get_by_role("row").filter(has_text="upsert_count").get_by_text("608", exact=True)).to_be_visible()
+    screenshot(page, "outputs")
 
 
 def press_test(page: Page) -> tuple[Any, str]:
