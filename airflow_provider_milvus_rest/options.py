@@ -56,6 +56,7 @@ class Options:
             raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
         if self.max_rejects is not None:
             check_int("max_rejects", self.max_rejects, 0)
+        check_bool("check_only", self.check_only)
         check_int("verify_sample", self.verify_sample, 0)
         if self.on_difference not in ("fail", "report"):
             raise InputError(f"on_difference must be 'fail' or 'report', not {shown(self.on_difference)}")
@@ -73,6 +74,12 @@ class Options:
         convert = described(self.convert)
         shaped = [self.rows_path, dict(self.field_map or {}), list(self.key_from or ())]
         return [self.partition_name, *shaped, uuid4().hex if convert is None else convert]
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Raise InputError unless ``value`` is a bool: the text "False" of a template would be true."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, not {shown(value)}")
 
 
 def check_int(name: str, value: Any, least: int, most: int | None = None) -> None:

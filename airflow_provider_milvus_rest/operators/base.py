@@ -58,16 +58,17 @@ class MilvusRestRowsOperator(BaseOperator):
             self._check_source(entities=entities, files=files, source_conn_id=source_conn_id, file_format=file_format)
             sources.check_format(file_format)
             sources.refuse_text(entities)
+            self.files = sources.as_paths(files)
         for name in _OPTIONS:
             setattr(self, name, getattr(options, name))
         self.collection_name = collection_name
         self.entities = entities
-        self.files = sources.as_paths(files)
         self.file_format = file_format
         self.source_conn_id = source_conn_id
         self.db_name = db_name
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
+        self._file_references = sources.references(files)  # which rendering replaces
         # A template field would do this automatically, but would also render every vector into the database.
         for reference in sources.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
@@ -81,6 +82,10 @@ class MilvusRestRowsOperator(BaseOperator):
 
     def _report(self) -> Report:
         raise NotImplementedError
+
+    def _options(self, rejects: Any) -> Options:
+        """The attributes as they are now: rendered, and perhaps set by a cluster policy."""
+        return Options(rejects=rejects, **{name: getattr(self, name) for name in _OPTIONS})
 
     def _begin(self, uri: str, files: list[str], report: Report) -> None:
         """Called before the first row is read."""
@@ -105,7 +110,7 @@ class MilvusRestRowsOperator(BaseOperator):
             with final_errors():
                 rows = self._rows(context)
                 rejects = sources.rejects_file(self._folder, getattr(self, self._folder), context, self.task_id)
-                options = Options(rejects=rejects, **{name: getattr(self, name) for name in _OPTIONS})
+                options = self._options(rejects)
                 checkpoint = self._checkpoint(context, rows)
                 uri = hook.collection_uri(self.collection_name, self.db_name)
             self._begin(uri, rows.names if isinstance(rows, FileRows) else [], report)
@@ -139,14 +144,13 @@ class MilvusRestRowsOperator(BaseOperator):
 
     def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
         if self.entities is None:
-            if self.files is None:
-                raise InputError("files: the upstream task returned None. For no files, return an empty list.")
-            files = sources.find(self.files, self.source_conn_id, self.file_format)
+            found = sources.rendered_files(self.files, self._file_references, context)
+            files = sources.find(found, self.source_conn_id, self.file_format)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
             self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
             return FileRows(files)
         sources.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
-        entities = self.entities.resolve(context) if sources.is_reference(self.entities) else self.entities
+        entities = sources.resolve(self.entities, context) if sources.is_reference(self.entities) else self.entities
         sources.refuse_second_reading(entities)
         if isinstance(entities, list) and all(isinstance(entity, Mapping) for entity in entities):
             return entities

@@ -71,5 +71,9 @@ class MilvusRestCompareOperator(MilvusRestRowsOperator):
         super().__init__(**names, **source, db_name=db_name, options=options, **kwargs)
         self.differences_path = as_paths(differences_path)
 
+    def _options(self, rejects: Any) -> Options:
+        self.on_reject = "fail" if rejects is None else "skip"
+        return super()._options(rejects)
+
     def _report(self) -> CompareReport:
         return CompareReport()

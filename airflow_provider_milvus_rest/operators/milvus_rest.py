@@ -18,7 +18,7 @@ from airflow_provider_milvus_rest.operators.base import MilvusRestRowsOperator
 from airflow_provider_milvus_rest.operators.compare import MilvusRestCompareOperator as MilvusRestCompareOperator
 from airflow_provider_milvus_rest.operators.sources import as_paths
 from airflow_provider_milvus_rest.operators.sources import plan_shards as plan_shards
-from airflow_provider_milvus_rest.options import DEFAULTS, Options
+from airflow_provider_milvus_rest.options import DEFAULTS, Options, check_bool
 from airflow_provider_milvus_rest.rows.convert import Convert, described
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.readers import FileRows, fingerprint, fingerprint_of_rows
@@ -130,6 +130,8 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
             limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_path)
             shape = (rows_path, field_map, key_from, convert)
             options = Options(*limits, partition_name, *shape, check_only, verify_sample)
+            check_bool("return_ids", return_ids)
+            check_bool("resume", resume)
         names = {"collection_name": collection_name, "milvus_rest_conn_id": milvus_rest_conn_id}
         source = {"entities": entities, "files": files, "file_format": file_format, "source_conn_id": source_conn_id}
         super().__init__(**names, **source, db_name=db_name, options=options, **kwargs)

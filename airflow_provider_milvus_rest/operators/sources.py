@@ -1,12 +1,13 @@
 """Where rows come from: memory, other tasks, and files on the worker or in object storage."""
 
+import operator
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, ObjectStoragePath
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _CONSUMED: dict[int, tuple[Any, list[Any]]] = {}
 """One-time sources that were read, by id, with their paths: each try runs on a copy of the task. They are kept, so that
 no other object gets the id."""
+_OPTIONAL_FILES = {"rejects_path", "differences_path"}
+"""Outputs that are None if there is no such file."""
 _MAX_NAME_BYTES = 245  # without the suffix; file systems allow 255
 
 
@@ -66,11 +69,15 @@ def as_paths(paths: Any) -> Any:
         return str(paths)
     if id(paths) in _CONSUMED:
         return _CONSUMED[id(paths)][1]
+    if hasattr(paths, "read"):
+        raise InputError("files must be paths, not an open file")
     if not isinstance(paths, (list, tuple, Iterator)):
         return paths
     texts = [as_paths(path) for path in paths]
     if isinstance(paths, Iterator):
         _CONSUMED[id(paths)] = paths, texts
+    elif all(map(operator.is_, texts, paths)):
+        return paths  # not a copy, in which Airflow would render the names that another task returned as templates
     return texts
 
 
@@ -81,6 +88,8 @@ def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> An
     """
     if folder is None:
         return None
+    if not (isinstance(folder, str) and folder.strip()) and not hasattr(folder, "open"):
+        raise InputError(f"{name} must be the path or URI of a folder, not {shown(folder)}")
     folder = str(folder)
     try:
         path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
@@ -119,23 +128,62 @@ def references(entities: Any) -> list[Any]:
     return [item for item in (entities if isinstance(entities, (list, tuple)) else [entities]) if is_reference(item)]
 
 
+def check_complete(parameter: str, reference: Any, value: Any, context: "Context") -> None:
+    """Refuse an output of another task that is None, also of one of its mapped instances: its rows would be missing."""
+    outputs, ti = list(reference.iter_references()), context.get("ti")
+    names = " and ".join(
+        f"task {task.task_id!r}" + (f" (key {key!r})" if key != XCOM_RETURN_KEY else "") for task, key in outputs
+    )
+    fault = f"{names} returned None, or was skipped" if value is None else ""
+    if len(outputs) == 1 and is_of_mapped(value) and hasattr(ti, "get_ti_count"):  # Airflow 3
+        run = {"dag_id": ti.dag_id, "task_ids": [outputs[0][0].task_id], "run_ids": [ti.run_id]}
+        count = ti.get_ti_count(**run, states=["success"])
+        if len(value) < count:
+            fault = f"{count - len(value)} of {count} mapped instances of {names} returned None"
+    if fault:
+        raise InputError(
+            f"{parameter}: {fault}. Return a list (empty if there is nothing). If the function yields rows, decorate "
+            "it with @task.milvus_rest_upsert: Airflow drops what a plain @task yields."
+        )
+
+
+def rendered_files(files: Any, references: Sequence[Any], context: "Context") -> Any:
+    """``files`` after rendering, without those that the operators of this package did not write."""
+    items = list(files) if isinstance(files, (list, tuple)) or is_of_mapped(files) else [files]
+    keys = {key for reference in references for _, key in reference.iter_references()}
+    if keys & _OPTIONAL_FILES:
+        return [item for item in items if item is not None]
+    for reference in references if len(references) == 1 else ():
+        check_complete("files", reference, files, context)
+    if files is None:
+        raise InputError("files: the template was rendered to None. For no files, use an empty list.")
+    return files
+
+
+def is_of_mapped(value: Any) -> bool:
+    """Whether it is what Airflow makes of the outputs of a mapped task, which are read one by one."""
+    return isinstance(value, Sequence) and type(value).__module__.startswith("airflow.")
+
+
+def resolve(reference: Any, context: "Context") -> Any:
+    """The entities that another task returned."""
+    value = reference.resolve(context)
+    check_complete("entities", reference, value, context)
+    return value
+
+
 def iter_entities(source: Any, context: "Context") -> Iterator[Any]:
     """Yield one entity, or those of an iterable, of the lists in it, and of the upstream tasks' outputs in it."""
-    if source is None:
-        raise InputError(
-            "entities: the upstream task returned None. Return the rows as a list (empty if there are none). If the "
-            "function yields them, decorate it with @task.milvus_rest_upsert: Airflow drops what a plain @task yields."
-        )
     refuse_text(source)
-    if isinstance(source, Mapping) or is_table(source):
+    if isinstance(source, Mapping) or is_table(source) or hasattr(source, "model_dump") or hasattr(source, "_asdict"):
         yield source
         return
     if not isinstance(source, Iterable):
         raise InputError(f"entities must be a dict or an iterable of dicts, not {type(source).__name__}")
     for item in source:
         if is_reference(item):
-            yield from iter_entities(item.resolve(context), context)
-        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)) and not is_table(item):
+            yield from iter_entities(resolve(item, context), context)
+        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)) and not hasattr(item, "_asdict"):
             yield from item
         else:
             yield item

@@ -93,6 +93,10 @@ NAMED: dict[str, Callable[[Any], Any]] = {
 """The conversions that ``convert`` accepts by name. Each returns its own results unchanged."""
 
 
+_STATE = ("__closure__", "__defaults__", "__kwdefaults__", "__self__")
+"""Attributes of a function that may hold values, which its source does not show."""
+
+
 def described(convert: Convert | None) -> dict[str, Any] | None:
     """Conversions as JSON, functions by name and source; None if these do not fully describe one."""
     found: dict[str, Any] = {}
@@ -101,6 +105,6 @@ def described(convert: Convert | None) -> dict[str, Any] | None:
             found[field] = how if isinstance(how, str) else [how.__module__, how.__qualname__, inspect.getsource(how)]
         except (AttributeError, OSError, TypeError):  # a builtin, a partial, a function from a prompt
             return None
-        if getattr(how, "__closure__", None):
+        if any(getattr(how, name, None) for name in _STATE):
             return None
     return found

@@ -70,6 +70,7 @@ class RowEncoder:
         """
         if not isinstance(entity, Mapping):
             hint = f": {_PAIR}" if isinstance(entity, (*_LISTS, float, int, np.number)) else ""
+            hint = next((f": use {method}()" for method in ("_asdict", "model_dump") if hasattr(entity, method)), hint)
             reason = f"a row must be an object (dict) of field names and values, not {type(entity).__name__}{hint}"
             raise RowError(reason, position=position)
         row = entity if self.shape.is_trivial and type(entity) is dict else self.shape(entity, position)

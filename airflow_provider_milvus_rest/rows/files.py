@@ -6,9 +6,10 @@ function that makes them.
 A file's version (:attr:`File.version`) is recorded when it is found, and must be the same after its last row is read.
 """
 
+import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PosixPath, WindowsPath
@@ -45,6 +46,7 @@ _UNITS = {"jsonl": "bytes", "parquet": "row_groups"}
 _TAGS = ("etag", "generation", "mtime", "modified", "last_modified", "lastmodified", "modificationtime", "created")
 """Storages' names for a value that changes when a file does, in lower case, the most reliable first."""
 _SUFFIXES = ", ".join(_FORMAT_OF)
+_MAX_PATH_CHARS = 4096
 _MAGIC = frozenset("*?[")
 LOCAL = (PosixPath, WindowsPath)
 """Airflow 2's ``ObjectStoragePath`` is also a ``pathlib.Path``, but neither of these."""
@@ -195,7 +197,8 @@ def find_files(files: Files, remote: Callable[[str], Any] | None = None, file_fo
     items: Any = [files] if isinstance(files, (str, Mapping)) or hasattr(files, "open") else files
     if isinstance(items, bytes) or not isinstance(items, Iterable):
         raise InputError(f"files must be a path, a glob, a folder or a list of them, not {type(files).__name__}")
-    found = [file for item in items for file in _find(item, remote, file_format)]
+    lists = (item if isinstance(item, Sequence) and not isinstance(item, (str, bytes)) else [item] for item in items)
+    found = [file for item in itertools.chain.from_iterable(lists) for file in _find(item, remote, file_format)]
     return list({(str(file.path), file.part.start, file.part.end): file for file in found}.values())
 
 
@@ -203,8 +206,11 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
     part = _part(item) if isinstance(item, Mapping) else None
     text = part.path if part else item
     if not (isinstance(text, str) and text.strip()) and not hasattr(text, "open"):
-        raise InputError(f"files: a path must be a non-empty str or Path, not {type(text).__name__} {text!r:.60}")
-    name = without_connection(str(text))
+        kind = "a blank one" if isinstance(text, str) else type(text).__name__
+        raise InputError(f"files: a path must be a non-empty str or Path, not {kind}")
+    if len(str(text)) > _MAX_PATH_CHARS:
+        raise InputError(f"files: a path has {len(str(text))} characters: files takes paths, and entities takes rows")
+    name = f"{without_connection(str(text)):.500}"
     make = remote if remote and "://" in str(text) else Path
     with storage(text):
         try:

@@ -24,7 +24,7 @@ def storage(path: Any) -> Iterator[None]:
         raise
     except Exception as error:
         reason = f"cannot be read: {said_of(path, error)}"
-        raise SourceUnavailableError(reason, position=without_connection(str(path))) from None
+        raise SourceUnavailableError(reason, position=f"{without_connection(str(path)):.500}") from None
 
 
 class _Readable(io.RawIOBase):

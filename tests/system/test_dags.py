@@ -147,11 +147,38 @@ def test_what_cannot_succeed_is_not_retried_and_what_may_is(
         assert "NotAuthenticatedError: Milvus says: user hasn't authenticated. Check login and password" in run.log
         assert "hunter2" not in run.log
     assert "[2]: field 'id' must be an int (Int64), not str 'x'" in run.log
-    assert "entities: the upstream task returned None. Return the rows as a list" in run.log
+    assert "entities: task 'yields' returned None, or was skipped. Return a list" in run.log
     outputs = run.xcom("bad_row")
     counts = [outputs[f"{name}_count"] for name in ("read", "upsert", "rejected", "unconfirmed")]
     assert counts == [3, 1, 1, 1]
     assert run.xcom("bad_row", "upsert_count") == 1
+
+
+def test_names_of_files_are_not_templates_and_nothing_is_not_no_rows(
+    run_dag: Callable[..., Run],
+    make_collection: Callable[..., str],
+    read_back: Callable[[str], dict[int, Any]],
+    tmp_path: Path,
+) -> None:
+    name = make_collection()
+    names = ["a{# old #}", "a", "{{ 6 * 7 }}", "42"]
+    for key, stem in enumerate(names):
+        (tmp_path / f"{stem}.jsonl").write_text(json.dumps(entity(key)))
+    run = run_dag(DAGS / "names_and_nothing.py", TEST_COLLECTION=name, TEST_FOLDER=str(tmp_path))
+    assert read_back(name) == {key: entity(key) for key in range(4)}
+    for task_id in ("listed", "planned"):
+        assert [run.xcom(task_id, "upsert_count", index) for index in range(4)] == [1] * 4
+    assert [run.xcom(task_id, "upsert_count") for task_id in ("both", "empty")] == [4, 0]
+    assert run.xcom("compare", "equal_count") == 4
+    if AIRFLOW_V_3_1_PLUS or not AIRFLOW_V_3_0_PLUS:  # Airflow 3.0 cannot store the None that says so
+        assert run.xcom("repair", "read_count") == 0
+    refused = ["nothing", "mistyped", "no_files", *(["some"] if AIRFLOW_V_3_0_PLUS else [])]
+    assert {task_id: run.ti(task_id).state for task_id in refused} == dict.fromkeys(refused, "failed")
+    if AIRFLOW_V_3_0_PLUS:
+        assert "entities: 2 of 2 mapped instances of task 'of_yields' returned None. Return a list" in run.log
+        assert "entities: 1 of 2 mapped instances of task 'of_some' returned None." in run.log
+        assert "entities: 1 of 1 mapped instances of task 'b' (key 'x') returned None." in run.log
+        assert "files: 1 of 1 mapped instances of task 'c' returned None." in run.log
 
 
 @pytest.mark.heavy

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
+import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Connection, task
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
+from pydantic import BaseModel
 from pytest_mock import MockerFixture
 
 from airflow_provider_milvus_rest import exceptions as e
@@ -38,6 +41,10 @@ from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, descr
         ({"entities": [], "on_reject": "skip"}, "on_reject='skip' requires rejects_path"),
         ({"entities": [], "rejects_path": "/tmp"}, "can only be used with on_reject='skip'"),
         ({"entities": [], "max_rejects": 5}, "can only be used with on_reject='skip'"),
+        ({"entities": [], "check_only": "False"}, "check_only must be True or False, not 'False'"),
+        ({"entities": [], "return_ids": 1}, "return_ids must be True or False, not 1"),
+        ({"entities": [], "resume": None}, "resume must be True or False, not None"),
+        ({"files": io.StringIO("{}")}, "files must be paths, not an open file"),
         (
             {"entities": [], "on_reject": "skip", "rejects_path": "/tmp", "max_rejects": -1},
             "max_rejects must be an integer ≥ 0",
@@ -49,11 +56,23 @@ def test_arguments_refused_when_the_dag_is_parsed(upsert: Any, arguments: dict[s
         upsert(**arguments)
 
 
+class Named(NamedTuple):
+    id: int
+    vector: list[float]
+
+
+class Model(BaseModel):
+    id: int = 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"entities": 5}, "a dict or an iterable of dicts, not int"),
         ({"files": 5}, "files must be a path"),
+        ({"files": [[["s3://me:secret@bucket/x"]]]}, "files: a path must be a non-empty str or Path, not list$"),
+        ({"files": " "}, "files: a path must be a non-empty str or Path, not a blank one"),
+        ({"files": str([0.5] * 1000)}, "files: a path has 5000 characters: files takes paths, and entities takes rows"),
         (
             {"entities": [], "collection_name": ""},
             "collection_name must be a non-empty str of printable characters, not ''",
@@ -70,6 +89,21 @@ def test_arguments_refused_when_the_task_runs(upsert: Any, arguments: dict[str, 
     with pytest.raises(e.InputError, match=message) as caught:
         upsert(**arguments).execute({})
     assert isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.parametrize(
+    ("entities", "hint"),
+    [([Named(1, [0.5])], "Named: use _asdict()"), (Named(1, [0.5]), "Named: use _asdict()"), (Model(), "model_dump()")],
+)
+def test_an_object_is_one_row_that_is_no_dict(upsert: Any, entities: Any, hint: str) -> None:
+    with pytest.raises(e.RowsRejectedError, match=rf"1 of 1 row.*\n\[0\]: a row must be .*{re.escape(hint)}"):
+        upsert(entities=entities).execute({})
+
+
+def test_rows_are_no_paths_and_are_not_printed_whole(upsert: Any) -> None:
+    with pytest.raises(e.SourceUnavailableError) as caught:
+        upsert(files=str([0.5] * 800)).execute({})
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_file_that_is_late_may_be_retried_and_one_that_is_broken_not(upsert: Any, tmp_path: Path) -> None:
@@ -241,6 +275,21 @@ def test_a_rejects_path_that_is_nowhere(upsert: Any) -> None:
     assert isinstance(caught.value, AirflowFailException)
 
 
+@pytest.mark.parametrize("folder", ["", " ", 5, ["/data"]])
+def test_a_rejects_path_is_a_folder(upsert: Any, folder: Any) -> None:
+    with pytest.raises(e.InputError, match="rejects_path must be the path or URI of a folder, not "):
+        upsert(entities=[{}], on_reject="skip", rejects_path=folder).execute({})
+
+
+def test_a_folder_for_differences_may_be_rendered_to_none_or_set_by_a_policy(
+    server_connection: None, tmp_path: Path
+) -> None:
+    task = MilvusRestCompareOperator(task_id="compare", collection_name="docs", entities=[], differences_path="{{ x }}")
+    for folder in (None, str(tmp_path)):
+        task.differences_path = folder
+        assert task.execute({})["differences_path"] is None
+
+
 def test_names_of_any_length_have_a_rejects_file_each(upsert: Any, tmp_path: Path) -> None:
     paths = set()
     for run_id in ("a", "b"):
@@ -260,15 +309,19 @@ def test_the_test_of_a_connection_that_is_not_there() -> None:
 def test_entities_of_an_upstream_task_that_returned_none(upsert: Any) -> None:
     """Airflow takes what a plain @task yields for metadata of assets, drops it, and goes on with None."""
     task = upsert(entities=[])
-    task.entities = SimpleNamespace(resolve=lambda context: None, iter_references=lambda: [])
-    with pytest.raises(e.InputError, match=r"returned None\. .* decorate it with @task.milvus_rest_upsert"):
+    outputs = [(SimpleNamespace(task_id="embed"), "return_value")]
+    task.entities = SimpleNamespace(resolve=lambda context: None, iter_references=lambda: outputs)
+    task.upstream_task_ids.add("embed")
+    with pytest.raises(
+        e.InputError, match=r"task 'embed' returned None, or was skipped\. .* decorate it with @task.milvus_rest_upsert"
+    ):
         task.execute({})
 
 
 def test_files_of_an_upstream_task_that_returned_none(upsert: Any) -> None:
     task = upsert(files="{{ an output }}")
     task.files = None  # as rendering leaves it
-    with pytest.raises(e.InputError, match="files: the upstream task returned None"):
+    with pytest.raises(e.InputError, match="files: the template was rendered to None"):
         task.execute({})
 
 

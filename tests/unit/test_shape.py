@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -284,5 +285,7 @@ def test_functions_in_a_fingerprint() -> None:
     assert "return value" in described["x"][2]
     json.dumps(described)
     assert convert.described({"x": lambda value: value + number}) is None
+    assert convert.described({"x": lambda value, number=number: value + number}) is None
+    assert convert.described({"x": Path("a").joinpath}) is None
     assert convert.described({"x": print}) is None
     assert convert.described({"x": json.loads}) is not None
