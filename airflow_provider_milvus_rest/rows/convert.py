@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 
 from airflow_provider_milvus_rest.text import excerpt
 
@@ -93,18 +94,17 @@ NAMED: dict[str, Callable[[Any], Any]] = {
 """The conversions that ``convert`` accepts by name. Each returns its own results unchanged."""
 
 
-_STATE = ("__closure__", "__defaults__", "__kwdefaults__", "__self__")
-"""Attributes of a function that may hold values, which its source does not show."""
-
-
 def described(convert: Convert | None) -> dict[str, Any] | None:
     """Conversions as JSON, functions by name and source; None if these do not fully describe one."""
-    found: dict[str, Any] = {}
-    for field, how in (convert or {}).items():
+    found: dict[str, Any] = dict(convert or {})
+    for field, how in found.items():
         try:
-            found[field] = how if isinstance(how, str) else [how.__module__, how.__qualname__, inspect.getsource(how)]
-        except (AttributeError, OSError, TypeError):  # a builtin, a partial, a function from a prompt
+            if not isinstance(how, str):
+                state = how.__defaults__, how.__kwdefaults__
+                orjson.dumps(state)
+                found[field] = [how.__module__, how.__qualname__, inspect.getsource(how), *state]
+        except (AttributeError, OSError, TypeError):  # no plain function, or one whose source or state is unknown
             return None
-        if any(getattr(how, name, None) for name in _STATE):
+        if getattr(how, "__closure__", None) or hasattr(how, "__self__"):
             return None
     return found
