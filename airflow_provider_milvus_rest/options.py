@@ -51,7 +51,7 @@ class Options:
         if self.on_reject not in ("fail", "skip"):
             raise InputError(f"on_reject must be 'fail' or 'skip', not {shown(self.on_reject)}")
         if self.on_reject == "skip" and self.rejects is None:
-            raise InputError("on_reject='skip' requires rejects_path, where the skipped rows are written")
+            raise InputError("on_reject='skip' requires rejects_path (the hook's rejects_file), where it writes them")
         if self.on_reject == "fail" and (self.rejects is not None or self.max_rejects is not None):
             raise InputError("max_rejects and rejects_path can only be used with on_reject='skip'")
         if self.max_rejects is not None:

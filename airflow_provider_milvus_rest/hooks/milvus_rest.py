@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from airflow_provider_milvus_rest import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_milvus_rest import exceptions as e
@@ -23,8 +23,9 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import FieldMap
-from airflow_provider_milvus_rest.text import shown
+from airflow_provider_milvus_rest.text import shown, without_connection
 
+T = TypeVar("T")
 SCHEMA_SECONDS = 60  # how long MilvusRestHook.upsert caches a schema
 
 
@@ -149,7 +150,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
         limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, max_rejects, rejects_file)
         shape = (rows_path, field_map, key_from, convert)
         options = Options(*limits, partition_name, *shape, check_only, verify_sample)
-        report = report or IngestReport()
+        report = _of_type("report", report or IngestReport(), IngestReport)
         self.run(collection_name, rows, options, report, db_name, checkpoint)
         return report
 
@@ -184,7 +185,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
         limits = (batch_size, max_request_bytes, concurrency, retry_budget, on_reject, None, differences_file)
         shape = (rows_path, field_map, key_from, convert)
         options = Options(*limits, partition_name, *shape, on_difference=on_difference)
-        report = report or CompareReport()
+        report = _of_type("report", report or CompareReport(), CompareReport)
         self.run(collection_name, rows, options, report, db_name)
         return report
 
@@ -200,6 +201,8 @@ class MilvusRestHook(MilvusRestConnectionHook):
     ) -> None:
         """Do what :meth:`ingest` does, or :meth:`compare` if given its report, with all settings in ``options``."""
         source = rows if isinstance(rows, FileRows) else _entities(rows)
+        if options.rejects is not None:
+            _check_file(options.rejects, source)
         retry = Retry(options.retry_seconds, options.concurrency, self.log.warning, self._stop)
         client = self.get_conn()  # gets the connection from Airflow, in this thread
         self._check_partition(options.partition_name)
@@ -209,6 +212,7 @@ class MilvusRestHook(MilvusRestConnectionHook):
             if options.verify_sample or isinstance(report, CompareReport):
                 raise e.RequestRefusedError(f"{warning} Rows cannot be read back.")
             self.log.warning("%s Upserted rows cannot be searched until then.", warning)
+        checkpoint = None if options.check_only else checkpoint
         if checkpoint:
             target = client.settings.base_url, client.settings.api_version
             checkpoint.bind(*target, schema.model_dump(mode="json"), *options.deciding())
@@ -249,3 +253,17 @@ def _entities(rows: Any) -> Entities:
     if isinstance(rows, (str, bytes, Mapping)) or not (isinstance(rows, Iterable) or is_table(rows)):
         raise e.InputError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
     return Entities(rows)
+
+
+def _of_type(name: str, value: Any, cls: type[T]) -> T:
+    if not isinstance(value, cls):
+        raise e.InputError(f"{name} must be of the class {cls.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _check_file(file: Any, source: Entities | FileRows) -> None:
+    """Refuse a file for rows that is no path, or that is read."""
+    if not hasattr(file, "open"):
+        raise e.InputError(f"a file for rows must be a pathlib.Path or ObjectStoragePath, not {type(file).__name__}")
+    if isinstance(source, FileRows) and source.reads(file):
+        raise e.InputError(f"{without_connection(str(file))} is read: rows must be written to another file")

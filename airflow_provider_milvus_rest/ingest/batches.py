@@ -1,5 +1,6 @@
 """Encoded rows gathered into one request."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,3 +52,13 @@ class Batch:
         """Return the rows in order, and empty the batch."""
         rows, self.rows, self._held, self._bytes = self.rows, {}, 0, 0
         return rows
+
+
+def by_size(rows: list[Pending], max_bytes: int) -> Iterator[list[Pending]]:
+    """Split rows into groups of up to ``max_bytes`` of encoded text; a larger row is a group of its own."""
+    batch = Batch(len(rows), max_bytes)
+    for row in rows:
+        if not batch.has_room(row):
+            yield list(batch.take().values())
+        batch.add(row)
+    yield list(batch.take().values())

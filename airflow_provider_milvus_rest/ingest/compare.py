@@ -1,5 +1,6 @@
 """Compares a source with a collection. It works like an upsert, but its requests read rows back."""
 
+import json
 import pickle
 import tempfile
 
@@ -9,6 +10,7 @@ from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS
 from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
 from airflow_provider_milvus_rest.ingest.report import CompareReport
 from airflow_provider_milvus_rest.ingest.run import Ingest
+from airflow_provider_milvus_rest.rows.rejected import line_of
 from airflow_provider_milvus_rest.rows.schema import Key
 
 _SPOOLED_BYTES = 2**24
@@ -34,18 +36,25 @@ class Compare(Ingest):
 
     def _acknowledge(self, rows: list[Pending], found: list[RowError | None]) -> None:
         report = self.report
+        self._in_hand += len(rows)  # until each is counted, since writing it may fail
         for row, difference in zip(rows, found, strict=True):
+            place = None
+            if difference and self._final:
+                self._found.add(self._given(row), difference, self._binary)
+            elif difference:
+                place = self._file.seek(0, 2)
+                # As a line of a rejects file: not every value can be pickled.
+                line = row.given and line_of(row.given, difference, self._binary)
+                pickle.dump((row.key, row.text, row.position, row.index, line), self._file)
+            self._in_hand -= 1
             if self._held.pop(row.key, None) is not None:  # batches that share a key arrive in source order
                 report.duplicate_count += 1
-            if difference is None:
-                report.equal_count += 1
-            elif not self._final:
-                self._held[row.key] = self._file.seek(0, 2)
-                pickle.dump((row.key, row.text, row.position, row.index, row.given), self._file)
+            if place is not None:
+                self._held[row.key] = place
             else:
-                report.missing_count += difference.field is None
-                report.different_count += difference.field is not None
-                self._found.add(self._given(row), difference, self._binary)
+                report.equal_count += difference is None
+                report.missing_count += difference is not None and difference.field is None
+                report.different_count += difference is not None and difference.field is not None
 
     def _complete(self) -> None:
         super()._complete()
@@ -56,7 +65,8 @@ class Compare(Ingest):
                 self._file.seek(place)
                 del self._held[key]
                 self._in_hand += 1
-                self._put(Pending(*pickle.load(self._file)))  # noqa: S301 # written above
+                key, text, position, index, line = pickle.load(self._file)  # noqa: S301 # written above
+                self._put(Pending(key, text, position, index, line and json.loads(line)))
             super()._complete()
 
     def _verify(self) -> None:

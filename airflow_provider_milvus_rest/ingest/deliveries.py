@@ -96,7 +96,7 @@ class Deliveries:
         delivery = _Delivery(mark, rows, len(rows), sum(len(row.text) for row in rows.values()))
         self._open.append(delivery)
         (self._undecided if self.in_doubt() else self._waiting).append(Part(delivery, list(rows.values())))
-        self._start()
+        self.start()
 
     def next(self, timeout: float) -> Sent | Event:
         """Wait for the next event, and send what follows from it. Raises queue.Empty after ``timeout`` seconds.
@@ -107,12 +107,9 @@ class Deliveries:
             if not self._undecided or self._tries >= _MAX_TRIES:
                 return self._give_up()
             self._try_one()
+        self.start()  # now, when the event before this one is counted: starting a thread may fail
         item = self._lanes.next(timeout)
-        if isinstance(item, Sent):
-            return item
-        event = self._decide(item)
-        self._start()
-        return event
+        return item if isinstance(item, Sent) else self._decide(item)
 
     def _try_one(self) -> None:
         """While in doubt, send one row alone: the middle row of the largest, newest part."""
@@ -121,7 +118,6 @@ class Deliveries:
         middle = len(part.rows) // 2
         self._undecided += [Part(part.delivery, r) for r in (part.rows[:middle], part.rows[middle + 1 :]) if r]
         self._waiting.append(Part(part.delivery, [part.rows[middle]]))
-        self._start()
 
     def _give_up(self) -> Event:
         """End the doubt: reject the row if there is only one. If there are several, the rows are not at fault."""
@@ -136,7 +132,8 @@ class Deliveries:
         self._waiting.clear()
         self._count = 0
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Send what waits, up to the limit of requests in flight."""
         while self._waiting and self._lanes.sending < self._count:
             self._lanes.submit(self._waiting.pop(0))
 

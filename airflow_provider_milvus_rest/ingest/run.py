@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsDifferError
-from airflow_provider_milvus_rest.ingest.batches import Batch, Pending
+from airflow_provider_milvus_rest.ingest.batches import Batch, Pending, by_size
 from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS, Checkpoint
 from airflow_provider_milvus_rest.ingest.deliveries import Deliveries, Event
 from airflow_provider_milvus_rest.ingest.lanes import Lanes, Sent
@@ -19,7 +19,7 @@ from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import TICK, Retry
 from airflow_provider_milvus_rest.options import Options
-from airflow_provider_milvus_rest.rest.client import MilvusRestClient
+from airflow_provider_milvus_rest.rest.client import UNREADABLE_KEYS, MilvusRestClient
 from airflow_provider_milvus_rest.rest.models import UpsertRequest
 from airflow_provider_milvus_rest.rows.compare import first_difference
 from airflow_provider_milvus_rest.rows.encode import RowEncoder
@@ -28,6 +28,7 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
 from airflow_provider_milvus_rest.rows.source import BINARY, Row, columns_of
 
+_READ_BYTES = 2**22  # of rows that are read back at once: a response is limited too
 _STOP_SECONDS = 1.5
 """How long an interrupted run waits for responses. Airflow 3.3 kills a task 5 s after asking it to stop."""
 
@@ -71,6 +72,9 @@ class Ingest:
                     raise self._rejects.error(self.report.read_count)
                 if self._batch.rows or self._deliveries.unconfirmed():
                     raise AssertionError("The run ended with rows that were not sent. Please report this bug.")
+                if self._sample and self.checkpoint:  # a retry must start over: its sample would be empty
+                    self.checkpoint.clear()
+                    self.checkpoint = None
                 self._verify()
                 failed = False
             except Exception:
@@ -126,7 +130,7 @@ class Ingest:
             self.report.rejected_count += 1
             self._rejects.add(row.entity, error, self._binary)
             return None
-        given = None if self._encoder.shape.renames_only else row.entity
+        given = None if self._encoder.shape.renames_only else dict(row.entity)  # a generator may reuse its dict
         return Pending(key, text, row.position, self.report.read_count, given)
 
     def _put(self, row: Pending) -> None:
@@ -180,7 +184,8 @@ class Ingest:
             report.retry_count += event.is_retry
             report.bytes_sent += event.size
             return
-        self._acknowledge(event.acknowledged, event.found)
+        if event.acknowledged:
+            self._acknowledge(event.acknowledged, event.found)
         report.duplicate_count -= sum(row.earlier is not None for row, _ in event.refused)
         if event.too_large:
             self._batch.max_bytes = min(self._batch.max_bytes, event.too_large // 2)
@@ -198,6 +203,8 @@ class Ingest:
         """Count stored rows and keep a sample of them to verify (reservoir sampling)."""
         size = self.options.verify_sample
         for count, row in enumerate(rows if size else (), self.report.done + 1):
+            if row.key in UNREADABLE_KEYS:
+                continue
             if row.key in self._sample or len(self._sample) < size:
                 self._sample[row.key] = row
             elif random.randrange(count) < size:  # noqa: S311
@@ -226,7 +233,9 @@ class Ingest:
 
     def _differences(self, rows: list[Pending]) -> list[RowError | None]:
         """Read rows back. Return the first difference of each row, or None if it has none."""
-        stored = self.client.read_rows(self.schema, [row.key for row in rows], self.options.partition_name)
+        stored: dict[Key, dict[str, Any]] = {}
+        for group in by_size(rows, _READ_BYTES):
+            stored |= self.client.read_rows(self.schema, [row.key for row in group], self.options.partition_name)
         found: list[RowError | None] = []
         for row in rows:
             difference: RowError | None = RowError("is not stored")
@@ -255,7 +264,7 @@ class Ingest:
         report = self.report
         if self._lanes.sending:
             self.client.abort()  # so that no thread keeps waiting for a response
-        report.unconfirmed_count = self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
+        report.unconfirmed_count += self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
         self._lanes.close(1)
         if self.checkpoint:
             self.checkpoint.save()

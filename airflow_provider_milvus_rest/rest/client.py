@@ -23,7 +23,9 @@ from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.text import excerpt
 
 _KEYS_PER_CALL = 1000  # Milvus returns at most 16,384 rows
-_UNREADABLE_KEY = -(2**63)  # Milvus parses a filter's digits without the sign: out of range, and the call fails
+UNREADABLE_KEYS = (-(2**63), 2**63 - 1)
+"""Milvus parses a filter's digits without the sign, so the first is out of range, and the call fails. Milvus 2.3.5 does
+not find the second."""
 _T = TypeVar("_T")
 
 
@@ -103,7 +105,7 @@ class MilvusRestClient:
 
         :param fields: the name of one field; default: all fields, including dynamic ones.
         """
-        keys = [key for key in keys if key != _UNREADABLE_KEY]
+        keys = [key for key in keys if key != UNREADABLE_KEYS[0]]
         found: dict[Key, dict[str, Any]] = {}
         for start in range(0, len(keys), _KEYS_PER_CALL):
             asked = keys[start : start + _KEYS_PER_CALL]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -28,7 +29,9 @@ class Entities:
     def __init__(self, entities: Iterable[Any]) -> None:
         self._entities = entities
         self._items: Iterable[Any] = [entities] if is_table(entities) else entities
-        self._total = len(entities) if isinstance(entities, Sized) else None
+        self._total: int | None = None
+        with suppress(TypeError):  # of a data loader over a stream, say
+            self._total = len(entities) if isinstance(entities, Sized) else None
         self._count = 0
 
     def rows(self, columns: Columns) -> Iterator[Row]:
@@ -58,6 +61,10 @@ class FileRows:
     def names(self) -> list[str]:
         """The files' paths and URIs without credentials; a file that is read in several parts is repeated."""
         return [file.name for file in self._files]
+
+    def reads(self, path: Any) -> bool:
+        """Whether ``path`` is one of the files."""
+        return str(path.absolute()) in {str(file.path.absolute()) for file in self._files}
 
     def rows(self, columns: Columns) -> Iterator[Row]:
         """The rows of each file, read according to its format."""

@@ -370,7 +370,10 @@ class ByHand:
 
     def answer(self, error: Exception | None = None, timed_out: float | None = None) -> Event:
         self._next = Outcome(self.sent.pop(0), error, timed_out)
-        return self.deliveries.next(0)
+        event = self.deliveries.next(0)
+        assert isinstance(event, Event)
+        self.deliveries.start()  # as the next call would
+        return event
 
 
 def batch(*keys: int) -> dict[int, Pending]:
