@@ -78,7 +78,10 @@ class MilvusRestRowsOperator(BaseOperator):
         if (entities is None) == (files is None):
             raise InputError(f"Task {self.task_id!r}: set exactly one of entities and files.")
         if files is None and any(value is not None for value in file_parameters.values()):
-            raise InputError(f"Task {self.task_id!r}: {' and '.join(file_parameters)} can only be used with files.")
+            names = " and ".join(file_parameters)
+            raise InputError(
+                f"Task {self.task_id!r}: {names} can only be used with files. If default_args sets them, set None here."
+            )
 
     def _report(self) -> Report:
         raise NotImplementedError
