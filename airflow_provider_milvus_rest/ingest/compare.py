@@ -41,11 +41,11 @@ class Compare(Ingest):
                 report.equal_count += 1
             elif not self._final:
                 self._held[row.key] = self._file.seek(0, 2)
-                pickle.dump((row.key, row.text, row.position, row.index, row.given), self._file)
+                pickle.dump((row.key, row.text, row.position, row.index, row.given, row.rows_path), self._file)
             else:
                 report.missing_count += difference.field is None
                 report.different_count += difference.field is not None
-                self._found.add(self._given(row), difference, self._binary)
+                self._found.add(self._given(row), difference, self._encoder.columns, row.rows_path)
 
     def _complete(self) -> None:
         super()._complete()
