@@ -297,7 +297,10 @@ def test_all_altered_fields_are_named() -> None:
 @pytest.mark.parametrize("how", ["list", "mapping", "table", "pandas", "parquet", "document"])
 def test_reject_is_not_stored_from_any_source(tmp_path: Path, how: str) -> None:
     """And a row that is still altered is refused."""
-    rows = [written(flat(n)) | {"$reject": {"reason": "no", "altered": ["text"] if n == 2 else []}} for n in (1, 2)]
+    rows = [
+        written(flat(n)) | {"$reject": {"position": "a.jsonl:1.old[0]", "altered": ["text"] if n == 2 else []}}
+        for n in (1, 2)
+    ]
     for row in rows:
         row["sparse"] = {"indices": [5], "values": [0.5]}
     table = pa.Table.from_pylist(rows)
@@ -312,7 +315,9 @@ def test_reject_is_not_stored_from_any_source(tmp_path: Path, how: str) -> None:
     load(source, store := Store(), tmp_path / "r.jsonl", rows_path="rows" if how == "document" else None)
     assert [*store.rows] == ["1"]
     assert "$reject" not in store.rows["1"]
-    assert [line["$reject"]["altered"] for line in lines_of(tmp_path / "r.jsonl")] == [["text"]]
+    (line,) = lines_of(tmp_path / "r.jsonl")
+    assert line["$reject"]["altered"] == ["text"]
+    assert line["$reject"].get("rows_path") == ("rows" if how == "document" else "old")
     assert all("$reject" in row for row in rows)
 
 
