@@ -11,7 +11,7 @@ from airflow_provider_milvus_rest.rows.schema import Key
 class Pending:
     """A row to send: its key, encoded text, position, number in the source, and the ``earlier`` row that it replaces.
 
-    ``given`` is the row as it was read, if the text is not enough to restore it.
+    ``given`` is the row as it was read, if the text is not enough to restore it; ``rows_path`` is the row's.
     """
 
     key: Key
@@ -19,6 +19,7 @@ class Pending:
     position: str
     index: int = 0
     given: Any = None
+    rows_path: str | None = None
     earlier: "Pending | None" = None
 
 

@@ -40,12 +40,12 @@ class Compare(Ingest):
         for row, difference in zip(rows, found, strict=True):
             place = None
             if difference and self._final:
-                self._found.add(self._given(row), difference, self._binary)
+                self._found.add(self._given(row), difference, self._encoder.columns, row.rows_path)
             elif difference:
                 place = self._file.seek(0, 2)
                 # As a line of a rejects file: not every value can be pickled.
-                line = row.given and line_of(row.given, difference, self._binary)
-                pickle.dump((row.key, row.text, row.position, row.index, line), self._file)
+                line = row.given and line_of(row.given, difference, self._encoder.columns)
+                pickle.dump((row.key, row.text, row.position, row.index, line, row.rows_path), self._file)
             self._in_hand -= 1
             if self._held.pop(row.key, None) is not None:  # batches that share a key arrive in source order
                 report.duplicate_count += 1
@@ -65,8 +65,9 @@ class Compare(Ingest):
                 self._file.seek(place)
                 del self._held[key]
                 self._in_hand += 1
-                key, text, position, index, line = pickle.load(self._file)  # noqa: S301 # written above
-                self._put(Pending(key, text, position, index, line and json.loads(line)))
+                row = Pending(*pickle.load(self._file))  # noqa: S301 # written above
+                row.given = row.given and json.loads(row.given)
+                self._put(row)
             super()._complete()
 
     def _verify(self) -> None:

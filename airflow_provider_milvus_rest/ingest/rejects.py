@@ -1,11 +1,12 @@
 """Collects the rows that are not stored, each with the reason."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, Any
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, RowsRejectedError, SourceUnavailableError
 from airflow_provider_milvus_rest.rows.rejected import line_of
+from airflow_provider_milvus_rest.rows.source import Columns
 from airflow_provider_milvus_rest.text import said_of, without_connection, without_secrets
 
 NAMED = 10  # rejected rows that an error names
@@ -43,8 +44,8 @@ class Rejects:
         """Whether the run has failed and there are enough rejected rows for the error to name."""
         return self.failed and self.count >= NAMED
 
-    def add(self, entity: Any, error: RowError, binary: Collection[str] = ()) -> None:
-        """Add a row. ``binary`` are the names of the fields that accept base64 for bytes."""
+    def add(self, entity: Any, error: RowError, columns: Columns | None = None, rows_path: str | None = None) -> None:
+        """Add a row with its ``rows_path``. ``columns`` are the fields by their names or paths in it."""
         self.count += 1
         if len(self.first) < NAMED:
             self.first.append(error)
@@ -54,7 +55,7 @@ class Rejects:
             if self._stream is None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = self._file.open("wb")
-            self._stream.write(line_of(entity, error, binary))
+            self._stream.write(line_of(entity, error, columns or {}, rows_path))
 
     def close(self, *, failed: bool = False) -> None:
         """Close the file. Object stores report only now that it cannot be written.

@@ -26,7 +26,7 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
-from airflow_provider_milvus_rest.rows.source import BINARY, Row, columns_of
+from airflow_provider_milvus_rest.rows.source import Row
 
 _READ_BYTES = 2**22  # of rows that are read back at once: a response is limited too
 _STOP_SECONDS = 1.5
@@ -47,7 +47,6 @@ class Ingest:
 
     def __post_init__(self) -> None:
         self._encoder = RowEncoder(self.schema, self.options.field_map, self.options.key_from, self.options.convert)
-        self._binary = columns_of(self._encoder.columns, *BINARY)
         self._rejects = Rejects(self.options.rejects, self.options.max_rejects)
         self._batch = Batch(self.options.batch_size, self.options.max_request_bytes)
         self._lanes = Lanes(self._send, self.retry)
@@ -128,10 +127,10 @@ class Ingest:
         except RowError as error:
             self._in_hand -= 1
             self.report.rejected_count += 1
-            self._rejects.add(row.entity, error, self._binary)
+            self._rejects.add(row.entity, error, self._encoder.columns, row.rows_path)
             return None
         given = None if self._encoder.shape.renames_only else dict(row.entity)  # a generator may reuse its dict
-        return Pending(key, text, row.position, self.report.read_count, given)
+        return Pending(key, text, row.position, self.report.read_count, given, row.rows_path)
 
     def _put(self, row: Pending) -> None:
         """Add a row to the batch. If it does not fit, send the batch first."""
@@ -193,7 +192,7 @@ class Ingest:
         for row, error in event.refused:
             reason = f"is refused by the server: {error.args[0]}"
             reject = RowError(reason, position=row.position, key=row.key, code=error.code)
-            self._rejects.add(self._given(row), reject, self._binary)
+            self._rejects.add(self._given(row), reject, self._encoder.columns, row.rows_path)
         if event.stored and self.checkpoint:
             self.checkpoint.stored(event.stored)
         if event.error and not self._rejects.failed:

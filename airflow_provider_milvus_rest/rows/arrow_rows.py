@@ -13,7 +13,6 @@ import numpy as np
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import File, OpenFile, reading
 from airflow_provider_milvus_rest.rows.json_rows import vectors_in
-from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.source import Columns, Row
 from airflow_provider_milvus_rest.text import excerpt, shown
 
@@ -128,7 +127,7 @@ def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
 
     :raises InputError: two columns have the same name, or the values of one cannot be read exactly.
     """
-    fields = [field for field in schema if field.name != REJECT and not _PANDAS_INDEX.fullmatch(field.name)]
+    fields = [field for field in schema if not _PANDAS_INDEX.fullmatch(field.name)]
     if len({field.name for field in fields}) < len(fields):
         raise InputError("two columns have the same name")
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}

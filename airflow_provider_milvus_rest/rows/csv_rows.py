@@ -14,7 +14,6 @@ from typing import Any, TextIO
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of, value_of
-from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
 from airflow_provider_milvus_rest.rows.source import ANYTHING, BINARY, Columns, Row, most_values
 
@@ -46,14 +45,14 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
                 yield file.unreadable(position, ",".join(cells)[:1000], reason)
                 continue
             entity: dict[str, Any] = {}
-            try:
-                for name, cell, convert in zip(names, cells, converters, strict=True):
+            faults: list[tuple[str, str]] = []
+            for name, cell, convert in zip(names, cells, converters, strict=True):
+                try:
                     entity[name] = convert(cell)
-                row = Row(position, entity)
-            except ValueError as error:
-                row = file.unreadable(position, dict(zip(names, cells, strict=True)), str(error), name)
-            row.entity.pop(REJECT, None)
-            yield row
+                except ValueError as error:  # noqa: PERF203
+                    entity[name] = cell
+                    faults.append((str(error), name))
+            yield file.unreadable(position, entity, *faults[0]) if faults else Row(position, entity)
     except csv.Error as error:
         hint = ": a quote may not be closed" if "field limit" in str(error) or "unexpected end" in str(error) else ""
         raise InputError(f"not CSV: {error}{hint}", position=f"{file.name}:{line}") from None

@@ -10,6 +10,7 @@ import orjson
 from airflow_provider_milvus_rest.exceptions import InputError, RowError, UnsupportedCollectionError
 from airflow_provider_milvus_rest.rows import fields, vectors
 from airflow_provider_milvus_rest.rows.convert import Convert
+from airflow_provider_milvus_rest.rows.rejected import REJECT
 from airflow_provider_milvus_rest.rows.schema import DYNAMIC_FIELD, CollectionSchema, FieldSchema, Key
 from airflow_provider_milvus_rest.rows.shape import KEY_CHARS, FieldMap, Shape
 from airflow_provider_milvus_rest.text import excerpt, name_of
@@ -140,6 +141,8 @@ class RowEncoder:
             )
         if not self._dynamic:
             raise ValueError(self._not_a_field)
+        if name == REJECT:
+            raise ValueError("is not part of the row: fix the row, and leave it out")
         if name == DYNAMIC_FIELD:
             raise ValueError("is reserved by Milvus")
         return None if value is None else b"," + fields.string(name) + b":" + fields.dynamic(value)

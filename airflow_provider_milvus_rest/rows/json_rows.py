@@ -16,7 +16,6 @@ import simdjson
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
-from airflow_provider_milvus_rest.rows.rejected import row_of
 from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, columns_of, most_values
 
 MAX_LINE_BYTES = 32 * 2**20
@@ -169,7 +168,7 @@ def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
             try:
                 if len(line) > most:
                     check_count(line, most)
-                row = row_of(position, parser.entity(line, vectors))
+                row = Row(position, parser.entity(line, vectors))
             except ValueError as error:
                 row = file.unreadable(position, line.rstrip(b"\r\n"), f"not JSON: {reason_of(error)}")
             yield row
@@ -223,7 +222,7 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     index = 0
     file.share = lambda: index / len(entities)
     for index, entity in enumerate(entities):
-        yield row_of(f"{file.name}[{index}]", entity)
+        yield Row(f"{file.name}[{index}]", entity)
 
 
 def reason_of(error: ValueError) -> str:

@@ -6,7 +6,6 @@ in the object ``metadata``. A key that is equal to the whole path takes preceden
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import orjson
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
 from airflow_provider_milvus_rest.rows.fields import plain
+from airflow_provider_milvus_rest.rows.rejected import restored
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, Row
 from airflow_provider_milvus_rest.text import excerpt, name_of, shown
@@ -173,17 +173,17 @@ class Shape:
 
 
 def unfold(rows: Iterable[Row], path: str | None) -> Iterator[Row]:
-    """The rows at ``rows_path`` in documents: a list of rows, or one row."""
-    for row in rows:
-        if path is None or row.error or (row.was and re.search(rf"\.{re.escape(path)}(\[\d+\])?$", row.was)):
+    """The rows at ``rows_path`` in documents: a list of rows, or one row. Rows of a rejects file are restored."""
+    for row in map(restored, rows):
+        if path is None or row.error or row.rows_path == path:
             yield row
             continue
         found, position = _find(row.entity, path), f"{row.position}.{path}"
         if isinstance(found, Mapping):
-            yield Row(position, found)
+            yield restored(Row(position, found, None, path))
         elif isinstance(found, (list, tuple)):
             for index, entity in enumerate(found):
-                yield Row(f"{position}[{index}]", entity)
+                yield restored(Row(f"{position}[{index}]", entity, None, path))
         else:
             reason = f"has {type(found).__name__} at {path!r} (rows_path), not a list of rows or one row"
             if found is _MISSING:

@@ -23,14 +23,14 @@ _MOST = 2**23  # this many empty lists take half a gigabyte; 32 MiB of a model's
 class Row(NamedTuple):
     """An entity and where it came from: ``path:line``, ``path@byte``, ``path#row``, ``path[index]`` or ``[index]``.
 
-    ``error`` is why the row cannot be read, if it cannot; ``entity`` is then what the source contains. ``was`` is the
-    original position of a row in a rejects file.
+    ``error`` is why the row cannot be read, if it cannot; ``entity`` is then what the source contains. ``rows_path`` is
+    the path at which the row was in a document; it is kept in rejects files, where the row is no longer in one.
     """
 
     position: str
     entity: Any
     error: RowError | None = None
-    was: str | None = None
+    rows_path: str | None = None
 
 
 def columns_of(columns: Columns, *types: str) -> frozenset[str]:

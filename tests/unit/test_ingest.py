@@ -24,6 +24,8 @@ from airflow_provider_milvus_rest.rest.client import MilvusRestClient
 from airflow_provider_milvus_rest.rest.settings import ConnectionSettings
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
+from airflow_provider_milvus_rest.rows.schema import FieldSchema
+from airflow_provider_milvus_rest.rows.shape import unfold
 from tests import runs
 from tests.entities import entity
 from tests.servers import DESCRIBE, UPSERT, Reply, Request, ScriptedServer, accept, described
@@ -411,9 +413,9 @@ def test_a_rejected_row_is_read_again_as_it_was_or_not_at_all(row: dict[Any, Any
         path = Path(folder) / "rejects.jsonl"
         for _ in range(2):
             rejects = Rejects(path)
-            rejects.add(row, e.RowError("no"), {"bits"})
+            rejects.add(row, e.RowError("no"), {"bits": FieldSchema(name="bits", type="BinaryVector")})
             rejects.close()
-            (again,) = FileRows(find_files(str(path))).rows({})
+            (again,) = unfold(FileRows(find_files(str(path))).rows({}), None)
             if again.error:
                 assert "altered" in str(again.error)
             else:
@@ -428,7 +430,10 @@ def test_a_row_that_was_altered_is_refused_until_it_is_mended(server: ScriptedSe
     rejects.close()
     (line,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
     report = IngestReport()
-    with pytest.raises(e.RowsRejectedError, match="text could not be written to JSON as it was: replace it"):
+    with pytest.raises(
+        e.RowsRejectedError,
+        match=r"field 'text' could not be written to JSON as it was: replace .* remove 'text' from 'altered'",
+    ):
         run(server, FileRows(find_files(str(tmp_path / "rejects.jsonl"))), report)
     assert report.rejected_count == 1
     mended = json.loads(line) | {"text": "hello"}

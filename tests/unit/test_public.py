@@ -102,9 +102,9 @@ def test_exceptions() -> None:
 def test_keys_of_a_rejected_row() -> None:
     error = RowError("is missing", position="rows.jsonl:1", field="vector", key=7)
     reject = b'{"position": "rows.jsonl:1", "key": 7, "field": "vector", "reason": "is missing", "code": null'
-    assert line_of({"id": 7}, error, ()) == b'{"id": 7, "$reject": %s}}\n' % reject
-    assert line_of("text", error, ()) == b'{"$reject": %s, "raw": "text"}}\n' % reject
-    assert line_of({"id": {1}}, error, ()) == b'{"id": [1], "$reject": %s, "altered": ["id"]}}\n' % reject
+    assert line_of({"id": 7}, error, {}) == b'{"id": 7, "$reject": %s}}\n' % reject
+    assert line_of("text", error, {}) == b'{"$reject": %s, "raw": "text"}}\n' % reject
+    assert line_of({"id": {1}}, error, {}) == b'{"id": [1], "$reject": %s, "altered": ["id"]}}\n' % reject
 
 
 def test_names_in_airflow() -> None:
