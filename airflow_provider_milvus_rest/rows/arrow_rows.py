@@ -6,6 +6,7 @@ Vectors are read from Arrow's buffers as arrays, without a Python float for each
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import File, OpenFile, reading
 from airflow_provider_milvus_rest.rows.json_rows import vectors_in
 from airflow_provider_milvus_rest.rows.rejected import REJECT
-from airflow_provider_milvus_rest.rows.source import Columns, Row
+from airflow_provider_milvus_rest.rows.source import Columns, Row, field_of
 from airflow_provider_milvus_rest.text import excerpt, shown
 
 if TYPE_CHECKING:
@@ -118,9 +119,13 @@ def _entities(batches: "Iterable[pa.RecordBatch]", columns: Columns) -> Iterator
             names = _names(whole.schema, columns)
         for start in range(0, whole.num_rows, _ROWS):
             batch = whole.slice(start, _ROWS)
-            values = [_values(name, batch.column(name), vectors.get(name)) for name in names]
-            for row in zip(*values, strict=True):
-                yield dict(zip(names, row, strict=True))
+            values = {}
+            for name in names:
+                ignored = () if field_of(columns, name) else (InputError,)
+                with suppress(*ignored):
+                    values[name] = _values(name, batch.column(name), vectors.get(name))
+            for row in zip(*values.values(), strict=True):
+                yield dict(zip(values, row, strict=True))
 
 
 def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
@@ -133,7 +138,7 @@ def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
         raise InputError("two columns have the same name")
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
     for name, kind in foreign.items():
-        if columns.get(name, kind) is not None:  # None: field_map leaves it out
+        if field_of(columns, name) is not None:  # field_map does not leave it out
             raise InputError(
                 f"column {shown(name, 255)} has the type {excerpt(kind)}, whose values cannot be read exactly: "
                 "convert the column to numbers, strings or lists, or leave it out with field_map"
