@@ -41,6 +41,10 @@ def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
     """
     pa = _pyarrow()
     try:
+        if type(table).__module__.startswith("polars"):  # which exports the addresses of Python objects
+            for name, kind in getattr(table, "schema", {}).items():
+                if str(kind) == "Object" and field_of(columns, name):
+                    raise _inexact(name, "Object")
         if isinstance(table, pa.Table):  # the interface loses unregistered extension types in dictionaries
             batches: Any = table.to_batches()
         elif hasattr(table, "__arrow_c_stream__"):
@@ -139,11 +143,15 @@ def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
     for name, kind in foreign.items():
         if field_of(columns, name) is not None:  # field_map does not leave it out
-            raise InputError(
-                f"column {shown(name, 255)} has the type {excerpt(kind)}, whose values cannot be read exactly: "
-                "convert the column to numbers, strings or lists, or leave it out with field_map"
-            )
+            raise _inexact(name, kind)
     return [field.name for field in fields if field.name not in foreign]
+
+
+def _inexact(name: str, kind: str) -> InputError:
+    return InputError(
+        f"column {shown(name, 255)} has the type {excerpt(kind)}, whose values cannot be read exactly: "
+        "convert the column to numbers, strings or lists, or leave it out with field_map"
+    )
 
 
 def _foreign(field: "pa.Field") -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from airflow_provider_milvus_rest.rows.fields import plain
 from airflow_provider_milvus_rest.text import excerpt
 
 Convert = Mapping[str, str | Callable[[Any], Any]]
@@ -61,7 +62,7 @@ def _float(value: Any) -> float:
 
 def _str(value: Any) -> str:
     if isinstance(value, (int, float, decimal.Decimal, uuid.UUID, np.number)) and not isinstance(value, bool):
-        return str(value)
+        return str(plain(value))
     return _text(value, "a number or a UUID")
 
 
