@@ -6,6 +6,7 @@ Vectors are read from Arrow's buffers as arrays, without a Python float for each
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import File, OpenFile, reading
 from airflow_provider_milvus_rest.rows.json_rows import vectors_in
-from airflow_provider_milvus_rest.rows.source import Columns, Row
+from airflow_provider_milvus_rest.rows.source import Columns, Row, field_of
 from airflow_provider_milvus_rest.text import excerpt, shown
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def iter_table(table: Any, columns: Columns) -> Iterator[dict[str, Any]]:
     """
     pa = _pyarrow()
     try:
+        if type(table).__module__.startswith("polars"):  # which exports the addresses of Python objects
+            for name, kind in getattr(table, "schema", {}).items():
+                if str(kind) == "Object" and field_of(columns, name):
+                    raise _inexact(name, "Object")
         if isinstance(table, pa.Table):  # the interface loses unregistered extension types in dictionaries
             batches: Any = table.to_batches()
         elif hasattr(table, "__arrow_c_stream__"):
@@ -117,9 +122,13 @@ def _entities(batches: "Iterable[pa.RecordBatch]", columns: Columns) -> Iterator
             names = _names(whole.schema, columns)
         for start in range(0, whole.num_rows, _ROWS):
             batch = whole.slice(start, _ROWS)
-            values = [_values(name, batch.column(name), vectors.get(name)) for name in names]
-            for row in zip(*values, strict=True):
-                yield dict(zip(names, row, strict=True))
+            values = {}
+            for name in names:
+                ignored = () if field_of(columns, name) else (InputError,)
+                with suppress(*ignored):
+                    values[name] = _values(name, batch.column(name), vectors.get(name))
+            for row in zip(*values.values(), strict=True):
+                yield dict(zip(values, row, strict=True))
 
 
 def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
@@ -132,12 +141,16 @@ def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
         raise InputError("two columns have the same name")
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
     for name, kind in foreign.items():
-        if columns.get(name, kind) is not None:  # None: field_map leaves it out
-            raise InputError(
-                f"column {shown(name, 255)} has the type {excerpt(kind)}, whose values cannot be read exactly: "
-                "convert the column to numbers, strings or lists, or leave it out with field_map"
-            )
+        if field_of(columns, name) is not None:  # field_map does not leave it out
+            raise _inexact(name, kind)
     return [field.name for field in fields if field.name not in foreign]
+
+
+def _inexact(name: str, kind: str) -> InputError:
+    return InputError(
+        f"column {shown(name, 255)} has the type {excerpt(kind)}, whose values cannot be read exactly: "
+        "convert the column to numbers, strings or lists, or leave it out with field_map"
+    )
 
 
 def _foreign(field: "pa.Field") -> str | None:

@@ -64,6 +64,9 @@ def _read(field: FieldSchema, given: Any, found: Any) -> tuple[Any, Any]:
     kind = field.type
     if kind == "Array":
         kind = f"{field.element_type}Data"
+        if field.element_type is None and isinstance(found, list) and {*map(type, given)} == {float}:
+            numbers = {*map(type, found)} <= {int, float}  # of Float or Double: REST v1 does not report it
+            kind = "FloatData" if numbers and not _same(given, found) else kind
         if isinstance(found, dict):  # Milvus 2.3: {"Data": {"FloatData": {"data": [0.5, 2]}}}
             ((kind, values),) = (found.get("Data") or {"": {}}).items()
             found = values.get("data") or []

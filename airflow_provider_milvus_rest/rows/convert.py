@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from airflow_provider_milvus_rest.rows.fields import plain
 from airflow_provider_milvus_rest.text import excerpt
 
 Convert = Mapping[str, str | Callable[[Any], Any]]
@@ -62,7 +63,7 @@ def _float(value: Any) -> float:
 
 def _str(value: Any) -> str:
     if isinstance(value, (int, float, decimal.Decimal, uuid.UUID, np.number)) and not isinstance(value, bool):
-        return str(value)
+        return str(plain(value))
     return _text(value, "a number or a UUID")
 
 

@@ -15,7 +15,7 @@ from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of, value_of
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from airflow_provider_milvus_rest.rows.source import ANYTHING, BINARY, Columns, Row, most_values
+from airflow_provider_milvus_rest.rows.source import ANYTHING, BINARY, ENTERED, Columns, Row, field_of, most_values
 
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -34,7 +34,7 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
         if len(set(names)) < len(names) or "" in names:
             fault = "an empty name" if "" in names else "a duplicate name"
             raise InputError(f"the first row must name the columns, but has {fault}", position=f"{file.name}:1")
-        converters = [_converter(columns.get(name)) for name in names]
+        converters = [_converter(field_of(columns, name)) for name in names]
         line = records.line_num + 1
         for cells in records:
             position, line = f"{file.name}:{line}", records.line_num + 1
@@ -68,12 +68,14 @@ def _lines(text: TextIO, file: OpenFile) -> Iterator[str]:
 
 
 def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
-    """The function that converts a cell to a field's value."""
-    kind = field.type if field else "VarChar"
+    """The function that converts a cell to a field's value. A column that is left out (None) may contain anything."""
+    kind = field.type if field else None
     if kind in _SCALARS:
         return _SCALARS[kind]
     parse = JsonParser().vector if kind == "FloatVector" else value_of
-    return partial(_binary if kind in BINARY else _json, parse, most_values(field))
+    convert = partial(_json, parse, most_values(field))
+    starts = {**dict.fromkeys(BINARY, ("[", '"')), ENTERED.type: ("[", "{")}.get(kind or "")
+    return partial(_json_or_text, convert, starts) if starts else convert
 
 
 def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
@@ -85,8 +87,8 @@ def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
         raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
 
-def _binary(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
-    return _json(parse, most, cell) if cell[:1] in ("[", '"') else cell or None
+def _json_or_text(convert: Callable[[str], Any], starts: tuple[str, ...], cell: str) -> Any:
+    return convert(cell) if cell.lstrip().startswith(starts) else _text(cell) or None
 
 
 def _integer(cell: str) -> Any:
@@ -105,7 +107,8 @@ def _text(cell: str) -> str:
     return cell
 
 
-_SCALARS: dict[str, Callable[[str], Any]] = {
+_SCALARS: dict[str | None, Callable[[str], Any]] = {
+    None: str,
     **{"VarChar": _text, "Text": _text, ANYTHING.type: _text, "Bool": lambda cell: _BOOLS.get(cell, cell)},
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
     **dict.fromkeys(("Float", "Double"), _number),

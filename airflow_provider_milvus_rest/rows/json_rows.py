@@ -2,8 +2,8 @@
 
 simdjson reads a line in a tenth of the standard library's time, returns a vector as a buffer of float64 and refuses
 what Python's parser would accept (integers beyond 64 bits, numbers beyond float64). What it refuses is read again with
-the standard library, which says what is wrong and where, and keeps integers of any size. If a key occurs twice in an
-object, the last value is used.
+the standard library, which says what is wrong and where, and keeps integers of any size. A row, or an object that is
+one of its values, with a key twice is refused.
 """
 
 import json
@@ -17,10 +17,12 @@ import simdjson
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, columns_of, most_values
+from airflow_provider_milvus_rest.text import shown
 
 MAX_LINE_BYTES = 32 * 2**20
 """No row of Milvus is this long, and simdjson's arrays must stay below 2^24 elements."""
 MAX_DOCUMENT_BYTES = 256 * 2**20
+_MAX_STEPS = 10**6
 Vectors = Mapping[str, Any]
 """By member of an object: True for a vector, else where vectors are in it; :data:`EACH` is every element of a list."""
 
@@ -92,7 +94,10 @@ class JsonParser:
         if not is_object and not isinstance(value, simdjson.Array):
             return value
         if vectors is None or (is_object and vectors is True):
-            return value.as_dict() if is_object else value.as_list()
+            found = value.as_dict() if is_object else value.as_list()
+            if is_object and len(found) < len(value):
+                raise ValueError
+            return found
         if is_object:
             return {name: self._inner(value[name], vectors.get(name)) for name in _names(value)}
         if vectors is True:
@@ -106,22 +111,48 @@ class JsonParser:
         return [self._inner(item, vectors.get(str(index), each)) for index, item in enumerate(value)]
 
 
-def value_of(text: bytes) -> Any:
-    """Any JSON value. Integers of any size are exact; NaN and Infinity are refused.
+def value_of(text: bytes, levels: int = 1) -> Any:
+    """Any JSON value. Integers of any size are exact; NaN and Infinity are refused, and a key twice in an object, down
+    to ``levels`` below the value.
 
     :raises ValueError: the text is not JSON; says what is wrong and where.
     """
     if len(text) <= MAX_LINE_BYTES:
+        parser = simdjson.Parser()
         try:
-            return simdjson.Parser().parse(text, recursive=True)
-        except (ValueError, RuntimeError):
+            return _plain(parser.parse(text), levels)
+        except (ValueError, RuntimeError, KeyError):  # KeyError: a name with a NUL
             pass
     try:
-        return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+        return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _plain(value: Any, levels: int) -> Any:
+    """A value of simdjson as Python's. Raises ValueError if an object has a key twice, down to ``levels`` below it."""
+    if isinstance(value, simdjson.Array):
+        return [_plain(item, levels - 1) for item in value] if levels else value.as_list()
+    if not isinstance(value, simdjson.Object):
+        return value
+    found: dict[str, Any] = value.as_dict()
+    inner = [name for name, member in found.items() if type(member) is dict] if levels else []
+    if len(found) < len(value) or len(inner) * len(found) > _MAX_STEPS:  # to find a member, simdjson tries each
+        raise ValueError
+    if any(len(found[name]) < len(value[name]) for name in inner):  # type: ignore[arg-type]
+        raise ValueError
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"an object has the key {shown(name, 255)} twice")
+    return found
 
 
 def _names(value: Any) -> list[str]:
@@ -210,7 +241,7 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
     if not text or text.isspace():
         return
     try:
-        document = value_of(text)
+        document = value_of(text, levels=2)
     except ValueError as error:
         position = f"{file.name}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else None
         own_lines = "; if each line is a separate object, the file's name must end in .jsonl or .ndjson"

@@ -13,10 +13,10 @@ import orjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
-from airflow_provider_milvus_rest.rows.fields import plain
+from airflow_provider_milvus_rest.rows.fields import SCALARS, plain
 from airflow_provider_milvus_rest.rows.rejected import restored
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
-from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, Row
+from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, ENTERED, OTHERS, Row, field_of
 from airflow_provider_milvus_rest.text import excerpt, name_of, shown
 
 FieldMap = Mapping[str, str | None]
@@ -43,6 +43,11 @@ def key_of(*values: int | str) -> str:
         return hashlib.blake2b(orjson.dumps(values), digest_size=KEY_CHARS // 2).hexdigest()
     except TypeError as error:
         raise ValueError(f"{shown(values)} cannot be made into a key: {error}") from None
+
+
+def _parents(path: str) -> list[str]:
+    """The names and paths of what a path goes into, the longest first."""
+    return [path[:index] for index in range(len(path) - 1, -1, -1) if path[index] == "."]
 
 
 def _find(row: Any, name: str) -> Any:
@@ -83,28 +88,32 @@ class Shape:
     def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
         """The source's columns, as far as the names show them: fields by their keys or paths.
 
-        Fields with a ``convert`` function are not included: it gets their values as the source has them.
+        Fields with a ``convert`` function are ANYTHING: it gets their values as the source has them.
         """
-        columns: dict[str, FieldSchema | None] = {name: None for name, field in self._map.items() if field is None}
+        columns: dict[str, FieldSchema | None] = {} if self._rest else {OTHERS: None}
+        columns |= {name: None for name, field in self._map.items() if field is None}
+        spread = [name for name, field in self._map.items() if field is _MEMBERS]
         for field in self._fields:
-            if field.name in self._called:
-                continue
-            spread = [f"{name}.{field.name}" for name, target in self._map.items() if target is _MEMBERS]
             named = field.name in self.sources or (self._rest and field.name not in self._map)
-            columns |= dict.fromkeys([self.sources.get(field.name, field.name)] * named + spread, field)
-        if not self.renames_only:
-            for name in self._map:
-                columns.setdefault(name.partition(".")[0], ANYTHING)
+            names = [self.sources.get(field.name, field.name)] * named + [f"{name}.{field.name}" for name in spread]
+            columns |= dict.fromkeys(names, ANYTHING if field.name in self._called else field)
+        for name in [*self.sources.values(), *self._key_from]:
+            if field_of(columns, name) is None:
+                columns[name] = ANYTHING
+        parents = [parent for name in [*self._map, *self._key_from] for parent in _parents(name)]
+        for name in [*spread, *parents]:
+            entered = columns.get(name)
+            if entered is None or entered.type not in SCALARS:  # a path into a number leads nowhere
+                columns[name] = ENTERED
         if rows_path:
             prefixes = (rows_path, f"{rows_path}.{EACH}")
             columns = {f"{prefix}.{name}": field for prefix in prefixes for name, field in columns.items()}
-            columns[rows_path.partition(".")[0]] = ANYTHING
+            columns |= {OTHERS: None} | dict.fromkeys([rows_path, *_parents(rows_path)], ENTERED)
         return columns
 
     def _keeps(self, name: str) -> bool:
         """Whether an object that a path goes into is kept as well, so that the path's value must be removed from it."""
-        ends = [index for index, char in enumerate(name) if char == "."]
-        kept = [self._map[name[:end]] is not None for end in reversed(ends) if name[:end] in self._map]
+        kept = [self._map[parent] is not None for parent in _parents(name) if parent in self._map]
         return kept[0] if kept else self._rest
 
     def __call__(self, row: Mapping[Any, Any], position: str | None = None) -> dict[Any, Any]:
@@ -122,7 +131,7 @@ class Shape:
             field = self._map.get(name, name if self._rest else None)
             if field in fields or field is _MEMBERS:
                 self._put(fields, name, value, field, position)
-            elif field is not None:
+            elif field is not None or (name is None and self._rest):  # a row may have the key None
                 fields[field] = value
         try:
             for field, convert in self._convert.items():

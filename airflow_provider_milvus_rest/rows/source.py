@@ -12,7 +12,11 @@ EACH = "[]"
 BINARY = ("BinaryVector", "Float16Vector", "BFloat16Vector")
 """The field types that accept bytes, and the same in base64."""
 ANYTHING = FieldSchema(name="", type="")
-"""In :data:`Columns`: a dynamic field, or an object that contains fields."""
+"""In :data:`Columns`: a column of which no field is known."""
+ENTERED = FieldSchema(name="", type="{}")
+"""In :data:`Columns`: an object or list that a path goes into."""
+OTHERS = "*"
+"""In :data:`Columns`: all columns that are not listed, if they are left out."""
 Columns = Mapping[str, FieldSchema | None]
 """The collection's fields by their names or paths in the source; None for a column that is left out."""
 _MAX_CAPACITY = 4096  # of an Array
@@ -33,6 +37,11 @@ class Row(NamedTuple):
     rows_path: str | None = None
 
 
+def field_of(columns: Columns, name: str) -> FieldSchema | None:
+    """The field that a column holds; None if the column is left out."""
+    return columns.get(name, columns.get(OTHERS, ANYTHING))
+
+
 def columns_of(columns: Columns, *types: str) -> frozenset[str]:
     """The columns that hold fields of these types."""
     return frozenset(name for name, field in columns.items() if field and field.type in types)
@@ -45,7 +54,7 @@ def most_values(*fields: FieldSchema | None) -> int:
     """
     most = _SPARE
     for field in fields:
-        if field in (None, ANYTHING) or (field.type == "SparseFloatVector" and not field.function_output):
+        if field in (None, ANYTHING, ENTERED) or (field.type == "SparseFloatVector" and not field.function_output):
             return _MOST
         kind = field.element_type if field.type == "Array" else field.type
         values = 1 if kind in SCALARS else field.size or MAX_JSON_BYTES

@@ -26,10 +26,10 @@ _HALVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 def float_vector(dim: int, value: Any) -> bytes:
     """``dim`` numbers, each as the nearest float32, which must be finite."""
-    vector = numbers = _numbers(value, dim, "FloatVector")
-    if numbers.dtype != np.float32:
-        with np.errstate(over="ignore", under="ignore"):
-            vector = numbers.astype(np.float32)
+    vector = _numbers(value, dim, "FloatVector")
+    if vector.dtype != np.float32:
+        with np.errstate(over="ignore", under="ignore"):  # ints to float64 first, as in lists and files
+            vector = vector.astype(np.float64, copy=False).astype(np.float32)
     text = fields.float32_text(np.ascontiguousarray(vector))
     if b"n" in text:  # orjson writes null for what is not finite
         index = int(np.argmin(np.isfinite(vector)))

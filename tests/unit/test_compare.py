@@ -27,6 +27,25 @@ def test_how_a_dynamic_field_differs(stored: dict[str, Any], reason: str | None)
     assert (difference and difference.reason) == reason
 
 
+@pytest.mark.parametrize(
+    ("given", "stored", "same"),
+    [
+        ("[0.123456789,2.0]", [0.12345679, 2], True),
+        ("[0.123456789,2.0]", [0.123456789, 2], True),
+        ("[0.5,2.0]", [0.75, 2], False),
+        ("[0.5,2.0]", [0.5], False),
+        ("[16777217]", [16777216], False),
+        ('["1.0"]', ["1"], False),
+        ("[0.5]", ["0.5"], False),
+    ],
+)
+def test_floats_in_an_array_whose_type_is_unknown(given: str, stored: Any, same: bool) -> None:
+    """Which REST v1 does not report: Float or Double."""
+    schema = CollectionSchema(name="docs", fields_=(ID, FieldSchema(name="array", type="Array")))
+    difference = first_difference(schema, b'{"id":1,"array":%s}' % given.encode(), {"id": 1, "array": stored})
+    assert (difference is None) is same
+
+
 def test_the_element_that_differs_is_named_not_one_with_more_digits() -> None:
     """Both 0.1 and 0.10000000149011612 stand for one float32."""
     fields = ID, FieldSchema(name="vector", type="FloatVector", size=3)

@@ -166,6 +166,15 @@ def test_float_vectors(value: np.ndarray[Any, Any]) -> None:
         assert back.tobytes() == value.tobytes()
 
 
+def test_ints_in_vectors_are_rounded_alike() -> None:
+    """To float64 first, as in files."""
+    number = 2**60 + 2**36 + 1
+    expected = np.float32(float(number))
+    assert expected != np.array([number]).astype(np.float32)[0]
+    for form in ([number, 0], (np.int64(number), 0), np.array([number, 0]), np.array([number, 0], np.uint64)):
+        assert np.float32(json.loads(encoded(form, "FloatVector", 2))[0]) == expected
+
+
 @given(st.binary(min_size=2, max_size=2))
 def test_binary_vectors(value: bytes) -> None:
     field = FieldSchema(name="x", type="BinaryVector", size=16)

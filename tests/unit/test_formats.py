@@ -192,10 +192,35 @@ def test_vectors_are_read_as_arrays(flat: str, around: str) -> None:
     assert isinstance(entity["vector"], np.ndarray)
 
 
-def test_the_last_of_two_equal_names_counts(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"id": 1, "vector": [9, 9, 9, 9], "vector": [1, 2, 3, 4], "a": 1, "a": 2}\n')
-    (row,) = FileRows(find_files(tmp_path)).rows(ENCODER.columns)
-    assert row.entity == {"id": 1, "vector": [1, 2, 3, 4], "a": 2}
+TWICE = {
+    "id": '{"id": 1, "id": 2, "vector": [1, 2, 3, 4]}',
+    "vector": '{"id": 1, "vector": [9, 9, 9, 9], "vector": [1, 2, 3, 4]}',
+    "7": '{"id": 1, "vector": [1, 2, 3, 4], "sparse": {"7": 0.5, "8": 1, "7": 2}}',
+    "a": '{"vector": ["x"], "meta": {"a": 1, "a": 1}}',
+    "b": json.dumps({str(number): {"b": 1, "c": 1} for number in range(2000)}).replace("c", "b"),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_key_twice_is_refused(tmp_path: Path, name: str) -> None:
+    """Which of the values is meant is not known."""
+    reason = f"not JSON: an object has the key '{name}' twice"
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "vector": [1, 2, 3, 4]}\n' + TWICE[name] + "\n")
+    good, bad = FileRows(find_files(tmp_path / "a.jsonl")).rows(ENCODER.columns)
+    assert good.error is None
+    assert bad.error
+    assert bad.error.reason == reason
+    (tmp_path / "a.json").write_text(f'[{{"id": 1}}, {TWICE[name]}]')
+    with pytest.raises(InputError, match=f"json: {reason}"):
+        list(FileRows(find_files(tmp_path / "a.json")).rows(ENCODER.columns))
+
+
+def test_an_index_twice_in_a_cell_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,sparse\n1,"{""7"":0.5,""7"":2}"\n')
+    columns = {"sparse": FieldSchema(name="sparse", type="SparseFloatVector")}
+    (row,) = FileRows(find_files(tmp_path / "a.csv")).rows(columns)
+    assert row.error
+    assert row.error.reason == "is not JSON: an object has the key '7' twice"
 
 
 def test_a_name_with_a_nul_is_not_cut_off() -> None:

@@ -193,6 +193,7 @@ UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
         ("epoch_ms", np.int64(5), 5),
         ("str", decimal.Decimal("1.10"), "1.10"),
         ("str", 5, "5"),
+        ("str", np.float32(0.1), "0.10000000149011612"),  # as from Arrow or from a rejects file
         ("str", UUID, str(UUID)),
         ("float", decimal.Decimal("0.1"), 0.1),
         ("float", 2, 2.0),

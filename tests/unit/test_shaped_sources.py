@@ -1,5 +1,6 @@
 """Rows in documents and values in objects: from each source, through rejects files, and at full speed."""
 
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,6 +200,138 @@ def test_what_a_collection_cannot_have() -> None:
         short = key.model_copy(update={"type": kind, "size": size})
         with pytest.raises(InputError, match=reason):
             RowEncoder(CollectionSchema(name="docs", fields_=(short, text, vector)), key_from=["text"])
+
+
+# -- which columns are needed --------------------------------------------------------------------------------------
+
+ROW = {"id": "1", "text": "a", "vector": [0.5, 1, 2, 3], "meta": {"file": "f", "n": 1}}
+
+
+def in_format(folder: Path, source: str, *rows: dict[str, Any]) -> Entities | FileRows:
+    """Rows as a source of this kind."""
+    path = folder / f"a.{source}"
+    if source == "list":
+        return Entities(list(rows))
+    if source == "table":
+        return Entities(pa.Table.from_pylist(list(rows)))
+    if source == "json":
+        path.write_text(json.dumps(rows))
+    elif source == "parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    elif source == "csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(
+                {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items() if v is not None} for row in rows
+            )
+    else:
+        return write(path, *rows)
+    return FileRows(find_files(path))
+
+
+SOURCES = ["list", "table", "jsonl", "json", "csv", "parquet"]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("options", "stored"),
+    [
+        ({"field_map": {"vector.0": "first", "meta": None}}, {"first": 0.5}),
+        ({"field_map": {"meta.file": "source", "meta": None}}, {"source": "f"}),
+        ({"field_map": {"meta": "*"}}, {"file": "f", "n": 1}),
+        ({"field_map": {"meta.n": None}}, {"meta": {"file": "f"}}),
+        ({"field_map": {"text": "text", "vector": "vector", "*": None}, "key_from": ["meta.file"]}, {}),
+        (
+            {"field_map": {"text": "text", "vector": "vector", "meta.n": "n", "*": None}, "key_from": ["meta.file"]},
+            {"n": 1},
+        ),
+        ({"field_map": {"id": "id", "vector": "vector", "*": None, "meta.file": "text"}}, {"text": "f"}),
+    ],
+    ids=str,
+)
+def test_paths_work_in_all_formats(
+    tmp_path: Path, source: str, options: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    key = key_of("f") if "key_from" in options else "1"
+    row = {name: value for name, value in ROW.items() if name != "id" or "key_from" not in options}
+    rows = ingest(in_format(tmp_path, source, row), **options).rows
+    assert rows == {key: {"text": "a", "vector": ROW["vector"]} | stored}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_rows_path_works_in_all_formats(tmp_path: Path, source: str) -> None:
+    documents = [{"a": {"rows": [ROW]}, "b": 1}, {"a": {"rows": [ROW | {"id": "2"}]}, "b": 2}]
+    rows = ingest(in_format(tmp_path, source, *documents), rows_path="a.rows", field_map={"meta": None}).rows
+    assert rows == {key: {"text": "a", "vector": ROW["vector"]} for key in "12"}
+
+
+def test_a_cell_that_a_path_goes_into_may_be_text_or_empty(tmp_path: Path) -> None:
+    """A column that is named like the path is used as it is, whatever is in the other one."""
+    (tmp_path / "a.csv").write_text(
+        'id,text,text.x,meta,vector\n1,one,5,,"[1,2,3,4]"\n2,two,,"{""x"":1}","[1,2,3,4]"\n3,three,,{,"[1,2,3,4]"\n'
+    )
+    rejects = tmp_path / "rejects.jsonl"
+    source, fields = FileRows(find_files(tmp_path / "a.csv")), {"text.x": "first", "meta": "*"}
+    rows = ingest(source, field_map=fields, rejects=rejects).rows
+    assert rows == {
+        "1": {"text": "one", "first": "5", "vector": [1, 2, 3, 4]},
+        "2": {"text": "two", "first": "", "x": 1, "vector": [1, 2, 3, 4]},
+    }
+    assert '"field": "meta"' in rejects.read_text()
+
+
+ONLY = {"id": "id", "text": "text", "vector": "vector", "*": None}
+SPAN = pa.array([(0, 1, 0)], pa.month_day_nano_interval())
+UNREADABLE = {
+    "interval": SPAN,
+    "inner interval": pa.StructArray.from_arrays([pa.array(["f"]), SPAN], names=["file", "span"]),
+    "year": pa.array([2**40], pa.timestamp("s")),
+    "duplicate key": pa.array([[("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64())),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_column_that_is_left_out_cannot_fail(name: str) -> None:
+    table = pa.table({"id": ["1"], "text": ["a"], "vector": [[0.5, 1.0, 2.0, 3.0]], "meta": UNREADABLE[name]})
+    for field_map in ({"meta": None}, ONLY):
+        assert ingest(Entities(table), field_map=field_map).rows == {"1": {"text": "a", "vector": [0.5, 1, 2, 3]}}
+    for needed in (None, {"meta.file": "source", "meta": None}, ONLY | {"meta": "m"}):
+        with pytest.raises(InputError, match="column 'meta' has "):
+            ingest(Entities(table), field_map=needed)
+    with pytest.raises(InputError, match="column 'meta' has "):
+        ingest(Entities(table), field_map={"id": None, "meta": None}, key_from=["meta"])
+
+
+def test_a_csv_column_that_is_left_out_may_have_any_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes('id,text,vector,note\n1,a,"[0.5,1,2,3]",caf\xe9\n'.encode("latin-1"))
+    for field_map in ({"note": None}, ONLY):
+        rows = ingest(FileRows(find_files(tmp_path / "a.csv")), field_map=field_map).rows
+        assert rows == {"1": {"text": "a", "vector": [0.5, 1, 2, 3]}}
+    with pytest.raises(RowsRejectedError, match="field 'note' is not UTF-8"):
+        ingest(FileRows(find_files(tmp_path / "a.csv")))
+
+
+def test_a_member_that_is_left_out_or_converted_may_be_long(tmp_path: Path) -> None:
+    tokens = {**ROW, "meta": [0] * 700_000}
+    with pytest.raises(RowsRejectedError, match="brackets, braces and commas"):
+        ingest(write(tmp_path / "a.jsonl", tokens))
+    pooled = {**ROW, "vector": [ROW["vector"]] * 200_000, "meta": 1}
+    for row, options in [
+        (tokens, {"field_map": {"meta": None}}),
+        (tokens, {"field_map": ONLY}),
+        (pooled, {"field_map": {"meta": None}, "convert": {"vector": lambda vectors: vectors[0]}}),
+    ]:
+        assert ingest(write(tmp_path / "a.jsonl", row), **options).rows == {
+            "1": {"text": "a", "vector": [0.5, 1, 2, 3]}
+        }
+
+
+@pytest.mark.parametrize("options", [{}, {"field_map": {"meta": None}}, {"convert": {"text": "str"}}], ids=str)
+def test_a_key_that_is_null_is_refused(options: dict[str, Any]) -> None:
+    """csv.DictReader has surplus cells under None."""
+    with pytest.raises(RowsRejectedError, match="field 'None' is a field name of type NoneType; names must be str"):
+        ingest(Entities([ROW | {None: [" b"]}]), **options)
 
 
 # -- at full speed ------------------------------------------------------------------------------------------------

@@ -215,6 +215,22 @@ except ValueError as error:
     assert done.stdout.rstrip().endswith("False")
 
 
+def test_objects_of_polars_are_refused() -> None:
+    """polars gives Arrow their addresses, which a BinaryVector would accept."""
+
+    class DataFrame:
+        __module__ = "polars.dataframe.frame"
+        schema = {"id": "Int64", "bits": "Object"}  # noqa: RUF012
+
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            addresses = pa.array([bytes(8)], pa.binary(8))
+            return pa.table({"id": [1], "bits": addresses}).__arrow_c_stream__(requested_schema)
+
+    with pytest.raises(e.InputError, match="column 'bits' has the type Object, whose values cannot be read exactly"):
+        list(Entities(DataFrame()).rows({}))  # type: ignore[arg-type]
+    assert len(list(Entities(DataFrame()).rows({"bits": None}))) == 1  # type: ignore[arg-type]
+
+
 def test_a_column_that_is_left_out_may_be_of_any_type() -> None:
     schema = CollectionSchema(name="docs", fields_=(FieldSchema(name="id", type="Int64", primary_key=True),))
     encoder = RowEncoder(schema, {"x": None})
