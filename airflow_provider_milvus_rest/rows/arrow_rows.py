@@ -191,5 +191,6 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise InputError("Arrow and Parquet need pyarrow: pip install pyarrow") from None
+        what = "Tables (pandas, polars, DuckDB, Arrow) and Parquet and Arrow files"
+        raise InputError(f"{what} need pyarrow: pip install pyarrow") from None
     return pyarrow

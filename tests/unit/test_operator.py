@@ -239,6 +239,12 @@ def test_a_connection_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in message
 
 
+def test_the_type_of_a_uri_has_a_hyphen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BAD", "milvus_rest://root:hunter2@milvus:19530")
+    with pytest.raises(e.ConnectionSettingsError, match=r"the type has a hyphen: milvus-rest://$"):
+        MilvusRestHook("bad").get_conn()
+
+
 @pytest.mark.parametrize("extra", ["[1]", "{", "5"])
 def test_an_extra_that_cannot_be_read_is_no_empty_one(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
     connection = Connection(conn_id="bad", conn_type="milvus_rest", host="milvus")
