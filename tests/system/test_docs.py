@@ -280,7 +280,7 @@ def test_the_paths(code: str) -> None:
 def test_check_and_compare(code: str) -> None:
     made: dict[str, Any] = {}
     exec(code, dict(vars(operators)), made)
-    ((name, operator),) = made.items()
+    name, operator = made.popitem()
     assert operator.task_id == name
 
 
