@@ -191,6 +191,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        what = "Tables (pandas, polars, DuckDB, Arrow) and Parquet and Arrow files"
-        raise InputError(f"{what} need pyarrow: pip install pyarrow") from None
+        raise InputError(
+            "Tables (pandas, polars, DuckDB, Arrow) and Parquet and Arrow files need pyarrow: pip install pyarrow"
+        ) from None
     return pyarrow
