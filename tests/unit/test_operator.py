@@ -146,6 +146,13 @@ def test_nothing_to_do_is_a_success(server: ScriptedServer, upsert: Any, entitie
     assert server.sent_to(UPSERT) == []
 
 
+def test_no_files_are_no_names(server: ScriptedServer, upsert: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, lines = upsert(files=[]), list[str]()
+    monkeypatch.setattr(task.log, "info", lambda text, *values: lines.append(text % values))
+    task.execute({})
+    assert lines[0] == "Reading 0 files"
+
+
 def test_outputs(server: ScriptedServer, upsert: Any) -> None:
     outputs = upsert(entities=(entity(key) for key in (4, 8, 4, 8, 4)), batch_size=2, return_ids=True).execute({})
     assert isinstance(outputs.pop("duration_seconds"), float)
