@@ -3,6 +3,7 @@
 # make test       install, check, test: within 5 minutes on 2 cores
 # make test-all   the same and the slow tests: everything that CI runs
 # make test-milvus VERSION=2.6.20 API=v2   run the integration tests against that Milvus in Docker, record its responses
+# make recipes    install what the recipes and the AI example need in addition: 440 MB
 # make distributed  run the sharded example on two Celery workers; needs redis-server
 # make screenshots  take the pictures in docs/images; needs chromium
 # make bench      measure the speed, compared with other ways: about 13 minutes
@@ -22,15 +23,16 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 # Otherwise `airflow db migrate` would upgrade a database that the user's own environment names.
 export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(AIRFLOW_HOME)/airflow.db
 RUN := .venv/bin/python
-# No hard links into uv's cache: NLTK refuses to read such files.
+# No hard links into uv's cache: NLTK refuses to read such files. `make clean` removes this cache.
 export UV_LINK_MODE := copy
+export UV_CACHE_DIR ?= $(CURDIR)/.venv-uv/cache
 UV := .venv-uv/bin/uv
 # More processes than cores, because the tests mostly wait.
 WORKERS ?= 4
 TESTS := -m pytest --numprocesses $(WORKERS)
 KNOW_AIRFLOW := tests/unit tests/system $(patsubst %,tests/integration/test_%.py,connections sources storage upsert)
 
-.PHONY: demo unit test test-all test-milvus distributed screenshots bench soak lint install lock clean
+.PHONY: demo unit test test-all test-milvus recipes distributed screenshots bench soak lint install lock clean
 
 demo: install
 	$(RUN) -m airflow_provider_milvus_rest.testing -- $(RUN) example_dags/demo.py
@@ -86,7 +88,8 @@ install: .venv/installed .airflow/airflow.db .airflow/env.sh
 .venv/installed: requirements/airflow-3.3.txt pyproject.toml $(UV)
 	$(call environment,$(PYTHON))
 
-# What the recipes and the AI example need in addition: 440 MB.
+recipes: .venv/recipes
+
 .venv/recipes: .venv/installed requirements/recipes.txt
 	$(UV) pip install --quiet --compile-bytecode --python .venv --requirement requirements/recipes.txt
 	touch $@

@@ -40,7 +40,9 @@ class MilvusRestConnectionHook(BaseHook):
             try:
                 settings, unknown = ConnectionSettings.from_connection(**fields, extra=_extra(connection.extra))
             except e.ConnectionSettingsError as error:
-                raise e.ConnectionSettingsError(f"{where}: {error}") from None
+                typed = connection.conn_type or connection.host
+                hint = "" if typed else " In a URI, the type has a hyphen: milvus-rest://"
+                raise e.ConnectionSettingsError(f"{where}: {error}{hint}") from None
             if unknown:
                 known = ", ".join(sorted(EXTRAS))
                 self.log.warning("%s has unknown extras: %s. Known: %s", where, ", ".join(unknown), known)

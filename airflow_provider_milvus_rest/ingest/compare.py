@@ -59,6 +59,9 @@ class Compare(Ingest):
     def _complete(self) -> None:
         super()._complete()
         if self._held:
+            rows = "1 row" if len(self._held) == 1 else f"{len(self._held):,} rows"
+            why = "recent writes may not be visible yet"
+            self.progress.log(f"reading {rows} again in {STALE_SECONDS:.0f} s, because {why}")
             self.retry.sleep(STALE_SECONDS)
             self._final = True
             for key, place in list(self._held.items()):

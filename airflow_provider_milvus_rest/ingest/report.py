@@ -69,7 +69,7 @@ class Report:
         """The line for the log at the end of the run."""
         requests = "1 request" if self.request_count == 1 else f"{self.request_count:,} requests"
         seconds = self.duration_seconds
-        rate = f", {self.done / seconds:,.0f} rows/s" if seconds else ""
+        rate = f", {self.done / seconds:,.0f} rows/s" if self.done >= seconds > 0 else ""
         return f"{self.counts()}; {requests}, {self.bytes_sent:,} bytes, {seconds:.1f} s{rate}"
 
 
@@ -156,7 +156,7 @@ class Progress:
     """Logs at most one line per :data:`SECONDS`. ``share`` returns the fraction read, 0 to 1, or None if unknown."""
 
     def __init__(self, report: Report, share: Callable[[], float | None], log: Callable[[str], None]) -> None:
-        self._report, self._share, self._log = report, share, log
+        self._report, self._share, self.log = report, share, log
         self._started = self._last = time.monotonic()
         self._rows = 0
 
@@ -167,7 +167,7 @@ class Progress:
             return
         rows = self._report.done
         rate, self._last, self._rows = (rows - self._rows) / (now - self._last), now, rows
-        self._log(f"{self._report.counts()}; {rate:,.0f} rows/s{self._bar(now - self._started)}")
+        self.log(f"{self._report.counts()}; {rate:,.0f} rows/s{self._bar(now - self._started)}")
 
     def _bar(self, seconds: float) -> str:
         try:

@@ -150,7 +150,8 @@ class MilvusRestRowsOperator(BaseOperator):
             found = sources.rendered_files(self.files, self._file_references, context)
             files = sources.find(found, self.source_conn_id, self.file_format)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
-            self.log.info("Reading %s: %s", count, ", ".join(file.name for file in files[:10]))
+            names = ", ".join(file.name for file in files[:10])
+            self.log.info("Reading %s%s", count, f": {names}" if names else "")
             return FileRows(files)
         sources.refuse_unordered(self.entities, self.task_id, self.upstream_task_ids)
         entities = sources.resolve(self.entities, context) if sources.is_reference(self.entities) else self.entities

@@ -158,6 +158,8 @@ class MilvusRestClient:
             message = f"Milvus says: {self._excerpt(said) or 'no message'}."
             if cls is e.UnexpectedAnswerError:
                 message = f"Milvus reported success, but the response has no data: {self._excerpt(text)}."
+            elif cls is e.NotFoundError and call.collection_name:  # some versions name only its id
+                message = f"Collection {call.collection_name!r}: {message}"
         remedy = remedy or codes.REMEDIES.get(cls)
         error = cls(f"{message} {remedy}" if remedy else message, code=code, http_status=status)
         error.retry_after = _retry_after(response.headers.get("Retry-After", ""))

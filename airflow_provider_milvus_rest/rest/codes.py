@@ -36,6 +36,7 @@ REMEDIES: dict[type[e.MilvusRestError], str] = {
 _V2 = "set the connection's field api_version to v2."
 _STRUCTS = "This package cannot write arrays of structs: create the collection without them."
 _BY_MESSAGE: dict[tuple[int, str], tuple[type[e.MilvusRestError], str | None]] = {
+    (800, "database"): (e.NotFoundError, "Create it first, or check its name."),
     (200, "partition not found"): (e.NotFoundError, None),
     (1807, "partition not found"): (e.NotFoundError, None),
     (65535, "not support manually specifying the partition names if partition key mode is used"): (

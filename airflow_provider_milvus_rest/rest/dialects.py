@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,6 +22,7 @@ class Call:
     params: Mapping[str, str] | None = None
     body: bytes | None = None
     has_rows: bool = False  # whether rows may be the cause of a refusal
+    collection_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,16 @@ class Dialect:
             rows[0] = head + b"[" + rows[0]
             rows[-1] += b"]}"
             body = b",".join(rows)  # joined once, because they are megabytes
-        return Call("POST", f"{self.rows_path}/upsert", body=body, has_rows=True)
+        return Call(
+            "POST", f"{self.rows_path}/upsert", body=body, has_rows=True, collection_name=request.collection_name
+        )
 
     def ask(self, path: str, db_name: str | None, collection_name: str | None = None) -> Call:
         """The call that describes a collection, or lists a database's collections."""
         names = _names(collection_name, db_name)
-        return Call("GET", path, params=names) if self.uses_get else Call("POST", path, body=orjson.dumps(names))
+        if self.uses_get:
+            return Call("GET", path, params=names, collection_name=collection_name)
+        return Call("POST", path, body=orjson.dumps(names), collection_name=collection_name)
 
     def find(self, schema: CollectionSchema, keys: list[Key], partition_name: str | None, fields: str) -> Call:
         """The call that returns those of ``keys`` that are stored: ``get`` for Int64, ``query`` for VarChar.
@@ -67,11 +73,12 @@ class Dialect:
             body["consistencyLevel"] = "Strong"  # Milvus 3.0 reads it, earlier versions ignore it
         if partition_name:
             body["partitionNames"] = [partition_name]
+        call = partial(Call, "POST", collection_name=schema.name)
         if schema.key_type is int:
-            return Call("POST", f"{self.rows_path}/get", body=orjson.dumps(body | {"id": keys}))
+            return call(f"{self.rows_path}/get", body=orjson.dumps(body | {"id": keys}))
         keys_in = f"{schema.primary_key.name} in {json.dumps(keys, ensure_ascii=False)}"
         query = body | {"filter": keys_in, "limit": len(keys)}
-        return Call("POST", f"{self.rows_path}/query", body=orjson.dumps(query))
+        return call(f"{self.rows_path}/query", body=orjson.dumps(query))
 
     def read_schema(self, data: Any, collection_name: str, db_name: str | None) -> CollectionSchema:
         """Read the schema in a describe response's ``data``. Raises Python's built-in errors if it is malformed."""

@@ -203,5 +203,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise InputError("Arrow and Parquet need pyarrow: pip install pyarrow") from None
+        raise InputError(
+            "Tables (pandas, polars, DuckDB, Arrow) and Parquet and Arrow files need pyarrow: pip install pyarrow"
+        ) from None
     return pyarrow

@@ -122,6 +122,9 @@ class RowEncoder:
         if name in row:
             return f"is a list of vectors ({len(row[name])}), but a row has one: {_PAIR}" if name in nested else reason
         source = self.shape.sources.get(name, name)
+        if source == name in entity:
+            why = "field_map renames" if name in self.shape.sources.values() else "field_map leaves out"
+            return f"{reason}: {why} {name!r}; the row has {has}"
         sought = f": the row has no {source!r}" if source != name else ""
         how = "field_map can rename fields"
         if rows := [key for key, value in lists.items() if all(isinstance(item, Mapping) for item in value)]:

@@ -33,11 +33,13 @@ _MARK = b"+" if b"+" in _LARGEST else _LARGEST  # a "+" is found faster, but old
 _FOREIGN_NULLS = frozenset({"NAType", "NaTType", "NullScalar"})  # pandas' and Arrow's; neither is imported here
 _BYTES = (bytes, bytearray, memoryview)
 _CONVERSIONS: dict[Any, str] = {
-    decimal.Decimal: "float(value), or str(value) to keep every digit",
-    (datetime.date, datetime.time): "value.isoformat()",
+    decimal.Decimal: "float(value), or str(value) to keep every digit (convert={…: 'float'} or 'str')",
+    (datetime.date, datetime.time): "value.isoformat(), or convert={…: 'iso'}",
     datetime.timedelta: "value.total_seconds()",
-    (uuid.UUID, np.datetime64, np.timedelta64): "str(value)",
-    _BYTES: "value.decode()",
+    uuid.UUID: "str(value), or convert={…: 'uuid'}",
+    np.datetime64: "str(value), or convert={…: 'iso'}",
+    np.timedelta64: "str(value)",
+    _BYTES: "value.decode(), or convert={…: 'base64'}",
     (set, frozenset): "list(value)",
 }
 
@@ -54,7 +56,7 @@ def wrong_type(expected: str, value: Any) -> ValueError:
     if isinstance(value, _BYTES) and "Vector" in expected:
         ways = ["bytes(value)" if "bytes" in expected else "list(value)"]
     elif isinstance(value, _BYTES) and len(value) == 16:
-        ways = ["str(uuid.UUID(bytes=value)) if it is a UUID"]
+        ways = ["str(uuid.UUID(bytes=value)), or convert={…: 'uuid'}, if it is a UUID"]
     what = "" if isinstance(value, (np.ndarray, list, dict, tuple)) else f" {shown(value, 60)}"
     return ValueError(f"must be {expected}, not {kind}{what}" + (f"; convert it with {ways[0]}" if ways else ""))
 

@@ -231,7 +231,8 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
                 found = [File(match, file_format) for match in make(folder).glob(pattern) if match.is_file()]
                 missing = f"no file matches {name}"
         except (ImportError, ValueError) as error:
-            raise InputError(f"{name}: cannot use this storage: {said_of(text, error)}") from None
+            hint = "" if make is Path else ". Install its Airflow provider, such as apache-airflow-providers-google"
+            raise InputError(f"{name}: cannot use this storage: {said_of(text, error)}{hint}") from None
     if not found:
         here = "" if "://" in name else f" (seen from {Path.cwd()} on this worker)"
         raise SourceNotFoundError(missing + here)

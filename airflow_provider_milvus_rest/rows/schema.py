@@ -88,6 +88,7 @@ class CollectionSchema(BaseModel, frozen=True):
 
     def unreadable(self) -> str | None:
         """Why rows cannot be searched or read; None if they can."""
+        load = f"client.load_collection({self.name!r}) in pymilvus."
         if not self.is_indexed:
-            return f"Collection {self.name!r} has no index: create one, and load it."
-        return None if self.is_loaded else f"Collection {self.name!r} is not loaded: load it."
+            return f"Collection {self.name!r} has no index. Create one with client.create_index, and then call {load}"
+        return None if self.is_loaded else f"Collection {self.name!r} is not loaded. Load it: {load}"

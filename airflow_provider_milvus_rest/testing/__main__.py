@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext, suppress
+from urllib.request import getproxies_environment
 
 from airflow_provider_milvus_rest.testing.local_milvus import NO_PROXY, LocalMilvus, LocalMilvusError, MilvusAddress
 
@@ -68,7 +69,8 @@ def main() -> int:
             if command:
                 return run(command, os.environ | NO_PROXY | connection)
             with suppress(KeyboardInterrupt):
-                print(*(f"export {name}={shlex.quote(value)}" for name, value in connection.items()), flush=True)
+                shown = connection | (NO_PROXY if getproxies_environment().keys() - {"no"} else {})
+                print("export", *(f"{name}={shlex.quote(value)}" for name, value in shown.items()), flush=True)
                 print("It runs until you press Ctrl+C.", flush=True)
                 while True:  # pause() would miss a signal that comes just before it
                     time.sleep(1)

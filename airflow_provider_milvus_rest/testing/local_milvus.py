@@ -306,7 +306,7 @@ class LocalMilvus(MilvusAddress):
         config["proxy"]["internalPort"] = next(ports)
         config["common"]["security"]["authorizationEnabled"] = bool(self.token)
         if self._port and not _is_free(self._port):
-            raise LocalMilvusError(f"Cannot use port {self._port}. Choose another one.")
+            raise LocalMilvusError(f"Port {self._port} is already in use, or not allowed. Choose another one.")
         port = self._port or next(ports)
         if files := self.certificates:  # with TLS, Milvus serves REST on a separate port
             config["proxy"]["http"]["port"] = port

@@ -137,7 +137,9 @@ def test_what_another_server_uses_is_refused_at_once(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
         for port in (taken.getsockname()[1], 70_000):
-            with pytest.raises(LocalMilvusError, match=f"Cannot use port {port}. Choose another one"):
+            with pytest.raises(
+                LocalMilvusError, match=f"Port {port} is already in use, or not allowed. Choose another"
+            ):
                 LocalMilvus(tmp_path / "a", port=port).start()
     (tmp_path / "lock").touch()
     with (tmp_path / "lock").open() as lock:

@@ -122,7 +122,11 @@ def test_shards_on_s3(upsert: Callable[..., set[int]]) -> None:
         ("s3://other/in/*.jsonl", e.SourceNotFoundError, "^no file matches"),
         ("s3://bucket/in/notes.txt", e.InputError, "^s3://bucket/in/notes.txt: the suffix is not one of"),
         ("s3://s3@bucket/bad/x.jsonl", e.RowsRejectedError, "\ns3://bucket/bad/x.jsonl:2: not JSON"),
-        ("gs://bucket/x.jsonl", e.InputError, "^gs://bucket/x.jsonl: cannot use this storage: .*(gcsfs|scheme gs)"),
+        (
+            "gs://bucket/x.jsonl",
+            e.InputError,
+            "^gs://bucket/x.jsonl: cannot use this storage: .*(gcsfs|scheme gs).*google",
+        ),
         ("zork://bucket/x.jsonl", e.InputError, "^zork://bucket/x.jsonl: cannot use this storage"),
     ],
 )

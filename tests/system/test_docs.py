@@ -280,7 +280,7 @@ def test_the_paths(code: str) -> None:
 def test_check_and_compare(code: str) -> None:
     made: dict[str, Any] = {}
     exec(code, dict(vars(operators)), made)
-    ((name, operator),) = made.items()
+    name, operator = made.popitem()
     assert operator.task_id == name
 
 
@@ -415,7 +415,8 @@ def test_a_server_of_your_own(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", [text("server"), text("server", "docs/testing.md")], ids=["README", "testing"])
-def test_the_command_for_a_server(code: str, tmp_path: Path) -> None:
+def test_the_command_for_a_server(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     (port,) = free_ports(1)
     options = f"--port {port} --folder {tmp_path}"
     command = code.replace("python", sys.executable, 1).replace("--port 19530 --folder ~/milvus-data", options).split()
@@ -423,7 +424,7 @@ def test_the_command_for_a_server(code: str, tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "Starting a local Milvus: about ten seconds …\n"
         assert process.stdout.readline() == f"Milvus is at http://127.0.0.1:{port}\n"
-        assert process.stdout.readline().startswith(f"{CONNECTION}'{{")
+        assert re.match(rf"{CONNECTION}'{{.*}}' NO_PROXY=\S*127.0.0.1,localhost no_proxy=", process.stdout.readline())
         process.terminate()
     assert process.returncode == 0
 

@@ -105,8 +105,16 @@ ERROR = {"code": 1804, "message": "fail to deal the insert data"}
     [
         (Reply({"code": 1800, "message": "user hasn't authenticated"}, 401), e.NotAuthenticatedError, "Check login"),
         (Reply({"code": 65535, "message": "permission deny"}, 403), e.ForbiddenError, "privilege"),
-        (Reply({"code": 100, "message": "can't find collection"}), e.NotFoundError, "Create it first"),
-        (Reply({"code": 800, "message": "database not found"}), e.NotFoundError, "code 800"),
+        (
+            Reply({"code": 100, "message": "can't find collection collection not found[collection=470]"}),
+            e.NotFoundError,
+            "Collection 'docs': Milvus says: can't find collection collection not found[collection=470]. Create it",
+        ),
+        (
+            Reply({"code": 800, "message": "database not found"}),
+            e.NotFoundError,
+            "Create it first, or check its name. [Milvus code 800]",
+        ),
         (Reply({"code": 200, "message": "partition not found"}), e.NotFoundError, "partition not found"),
         (Reply({"code": 200, "data": None}), e.UnexpectedAnswerError, "reported success, but the response has no data"),
         (Reply({"code": 200, "message": ""}), e.UnexpectedAnswerError, "has no data"),

@@ -295,7 +295,7 @@ NOT_A_NUMBER = "not a finite number"
         (True, "Int64", "not bool True"),
         ("5", "Int64", "not str '5'"),
         (None, "Int64", "is null, but must be an int (Int64)"),
-        (Decimal(5), "Int64", "convert it with float(value), or str(value)"),
+        (Decimal(5), "Int64", "float(value), or str(value) to keep every digit (convert={…: 'float'} or 'str')"),
         (np.float64(5), "Int64", "not float 5.0"),
         (np.bool_(True), "Int64", "not bool True"),
         (1, "Bool", "must be a bool, not int 1"),
@@ -313,9 +313,9 @@ NOT_A_NUMBER = "not a finite number"
         (-(2**1024), "Float", "more digits"),
         (5, "VarChar", "must be a str (VarChar), not int 5"),
         (None, "VarChar", "is null, but must be a str (VarChar)"),
-        (uuid.UUID(int=0), "VarChar", "convert it with str(value)"),
-        (datetime(2026, 1, 1, tzinfo=timezone.utc), "VarChar", "convert it with value.isoformat()"),
-        (b"x", "VarChar", "convert it with value.decode()"),
+        (uuid.UUID(int=0), "VarChar", "convert it with str(value), or convert={…: 'uuid'}"),
+        (datetime(2026, 1, 1, tzinfo=timezone.utc), "VarChar", "with value.isoformat(), or convert={…: 'iso'}"),
+        (b"x", "VarChar", "convert it with value.decode(), or convert={…: 'base64'}"),
         (b"ab", "FloatVector", "convert it with list(value)"),
         (memoryview(b"ab"), "BinaryVector", "convert it with bytes(value)"),
         (uuid.UUID(int=5).bytes, "FloatVector", "convert it with list(value)"),
@@ -323,7 +323,7 @@ NOT_A_NUMBER = "not a finite number"
         (pd.NaT, "Int64", "is NaTType, but must be"),
         (pd.NA, "dynamic", "is NAType, but must be a JSON value; use None if"),
         (pd.Timestamp("2026-01-01"), "VarChar", "convert it with value.isoformat()"),
-        (np.datetime64("2026-01-01"), "VarChar", "convert it with str(value)"),
+        (np.datetime64("2026-01-01"), "VarChar", "convert it with str(value), or convert={…: 'iso'}"),
         (pd.Series([1.0] * 4), "FloatVector", "must be a list or array of 4 numbers (FloatVector), not Series"),
         (pd.Series([1.0]), "dynamic", "convert it with value.tolist()"),
         ({"a": 1}, "VarChar", "must be a str (VarChar), not dict"),
@@ -439,7 +439,7 @@ def test_refused_with_the_reason(value: Any, kind: str, reason: str) -> None:
 def test_sixteen_bytes_may_be_a_uuid() -> None:
     for kind in ("VarChar", "JSON", "dynamic"):
         assert refused(uuid.UUID(int=5).bytes, kind, 36).endswith(
-            "; convert it with str(uuid.UUID(bytes=value)) if it is a UUID"
+            "; convert it with str(uuid.UUID(bytes=value)), or convert={…: 'uuid'}, if it is a UUID"
         )
 
 

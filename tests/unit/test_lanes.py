@@ -294,3 +294,5 @@ def test_rows_that_an_earlier_try_has_stored_are_not_part_of_the_rate(monkeypatc
     ticker.tick()
     assert lines == ["read 1,000, upserted 1,000 rows; 10 rows/s"]
     assert report.summary().endswith(" 10.0 s, 10 rows/s")
+    report.resumed_count = 995
+    assert report.summary().endswith(" 10.0 s")

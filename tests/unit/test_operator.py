@@ -146,6 +146,13 @@ def test_nothing_to_do_is_a_success(server: ScriptedServer, upsert: Any, entitie
     assert server.sent_to(UPSERT) == []
 
 
+def test_no_files_are_no_names(server: ScriptedServer, upsert: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, lines = upsert(files=[]), list[str]()
+    monkeypatch.setattr(task.log, "info", lambda text, *values: lines.append(text % values))
+    task.execute({})
+    assert lines[0] == "Reading 0 files"
+
+
 def test_outputs(server: ScriptedServer, upsert: Any) -> None:
     outputs = upsert(entities=(entity(key) for key in (4, 8, 4, 8, 4)), batch_size=2, return_ids=True).execute({})
     assert isinstance(outputs.pop("duration_seconds"), float)
@@ -237,6 +244,12 @@ def test_a_connection_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPat
     assert not ok
     assert message.startswith("Connection 'bad': field 'read_timeout' cannot be used")
     assert "hunter2" not in message
+
+
+def test_the_type_of_a_uri_has_a_hyphen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BAD", "milvus_rest://root:hunter2@milvus:19530")
+    with pytest.raises(e.ConnectionSettingsError, match=r"the type has a hyphen: milvus-rest://$"):
+        MilvusRestHook("bad").get_conn()
 
 
 @pytest.mark.parametrize("extra", ["[1]", "{", "5"])

@@ -183,6 +183,9 @@ def test_a_row_says_what_it_has() -> None:
         with pytest.raises(RowError) as caught:
             encoder.encode(row)
         assert reason in str(caught.value)
+    for field_map, verb in (({"*": None, "vector": "vector"}, "leaves out"), ({"id": "other"}, "renames")):
+        with pytest.raises(RowError, match=f"field 'id' is missing: field_map {verb} 'id'; the row has id, vector$"):
+            RowEncoder(SCHEMA, field_map).encode({"id": "1", "vector": vector})
 
 
 def test_what_a_collection_cannot_have() -> None:
