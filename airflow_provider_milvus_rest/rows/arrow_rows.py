@@ -127,7 +127,7 @@ def _entities(batches: "Iterable[pa.RecordBatch]", columns: Columns) -> Iterator
                 ignored = () if field_of(columns, name) else (InputError,)
                 with suppress(*ignored):
                     values[name] = _values(name, batch.column(name), vectors.get(name))
-            for row in zip(*values.values(), strict=True):
+            for row in zip(*values.values(), strict=True) if values else [()] * batch.num_rows:
                 yield dict(zip(values, row, strict=True))
 
 

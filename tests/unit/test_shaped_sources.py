@@ -306,6 +306,10 @@ def test_a_column_that_is_left_out_cannot_fail(name: str) -> None:
         ingest(Entities(table), field_map={"id": None, "meta": None}, key_from=["meta"])
 
 
+def test_rows_of_which_nothing_is_read_are_counted() -> None:
+    assert [row.entity for row in Entities(pa.table({"x": SPAN})).rows({"x": None})] == [{}]
+
+
 def test_a_csv_column_that_is_left_out_may_have_any_encoding(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes('id,text,vector,note\n1,a,"[0.5,1,2,3]",caf\xe9\n'.encode("latin-1"))
     for field_map in ({"note": None}, ONLY):
