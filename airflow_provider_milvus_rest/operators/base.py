@@ -68,7 +68,7 @@ class MilvusRestRowsOperator(BaseOperator):
         self.db_name = db_name
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
-        self._file_references = sources.references(files)  # which rendering replaces
+        self._given_files = files  # with the references, which rendering replaces
         # A template field would do this automatically, but would also render every vector into the database.
         for reference in sources.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
@@ -147,7 +147,7 @@ class MilvusRestRowsOperator(BaseOperator):
 
     def _rows(self, context: "Context") -> Iterable[Any] | FileRows:
         if self.entities is None:
-            found = sources.rendered_files(self.files, self._file_references, context)
+            found = sources.rendered_files(self._given_files, self.files, context)
             files = sources.find(found, self.source_conn_id, self.file_format)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
             names = ", ".join(file.name for file in files[:10])

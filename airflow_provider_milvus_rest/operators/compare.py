@@ -69,7 +69,8 @@ class MilvusRestCompareOperator(MilvusRestRowsOperator):
         names = {"collection_name": collection_name, "milvus_rest_conn_id": milvus_rest_conn_id}
         source = {"entities": entities, "files": files, "file_format": file_format, "source_conn_id": source_conn_id}
         super().__init__(**names, **source, db_name=db_name, options=options, **kwargs)
-        self.differences_path = as_paths(differences_path)
+        with final_errors():
+            self.differences_path = as_paths(differences_path, "differences_path")
 
     def _options(self, rejects: Any) -> Options:
         self.on_reject = "fail" if rejects is None else "skip"

@@ -135,7 +135,8 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
         names = {"collection_name": collection_name, "milvus_rest_conn_id": milvus_rest_conn_id}
         source = {"entities": entities, "files": files, "file_format": file_format, "source_conn_id": source_conn_id}
         super().__init__(**names, **source, db_name=db_name, options=options, **kwargs)
-        self.rejects_path = as_paths(rejects_path)
+        with final_errors():
+            self.rejects_path = as_paths(rejects_path, "rejects_path")
         self.return_ids = return_ids
         self.resume = resume
         self._lineage: tuple[str | None, list[str], IngestReport] = (None, [], IngestReport())

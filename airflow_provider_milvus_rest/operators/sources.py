@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, ObjectStoragePath
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, ObjectStoragePath, XComArg
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -63,17 +63,17 @@ def check_format(file_format: Any) -> None:
         raise InputError(f"file_format must be one of {', '.join(FORMATS)}, not {shown(file_format)}")
 
 
-def as_paths(paths: Any) -> Any:
+def as_paths(paths: Any, name: str = "files") -> Any:
     """Return paths as strings, which Airflow can render, and iterators as lists, which several tasks can read."""
     if type(paths) in LOCAL:
         return str(paths)
     if id(paths) in _CONSUMED:
         return _CONSUMED[id(paths)][1]
     if hasattr(paths, "read"):
-        raise InputError("files must be paths, not an open file")
+        raise InputError(f"{name}: a path must be a str or Path, not an open file")
     if not isinstance(paths, (list, tuple, Iterator)):
         return paths
-    texts = [as_paths(path) for path in paths]
+    texts = [as_paths(path, name) for path in paths]
     if isinstance(paths, Iterator):
         _CONSUMED[id(paths)] = paths, texts
     elif all(map(operator.is_, texts, paths)):
@@ -130,39 +130,44 @@ def references(entities: Any) -> list[Any]:
 
 def check_complete(parameter: str, reference: Any, value: Any, context: "Context") -> None:
     """Refuse an output of another task that is None, also of one of its mapped instances: its rows would be missing."""
-    outputs, ti = list(reference.iter_references()), context.get("ti")
-    names = " and ".join(
-        f"task {task.task_id!r}" + (f" (key {key!r})" if key != XCOM_RETURN_KEY else "") for task, key in outputs
-    )
-    fault = f"{names} returned None, or was skipped" if value is None else ""
-    if len(outputs) == 1 and is_of_mapped(value) and hasattr(ti, "get_ti_count"):  # Airflow 3
-        run = {"dag_id": ti.dag_id, "task_ids": [outputs[0][0].task_id], "run_ids": [ti.run_id]}
-        count = ti.get_ti_count(**run, states=["success"])
-        if len(value) < count:
-            fault = f"{count - len(value)} of {count} mapped instances of {names} returned None"
-    if fault:
+    ti, faults = context.get("ti"), []
+    for task, key in reference.iter_references():
+        name = f"task {task.task_id!r}" + (f" (key {key!r})" if key != XCOM_RETURN_KEY else "")
+        if value is None:
+            faults.append(f"{name} returned None, or was skipped")
+        elif task.is_mapped and hasattr(ti, "get_ti_count"):  # Airflow 3
+            run = {"dag_id": ti.dag_id, "task_ids": [task.task_id], "run_ids": [ti.run_id]}
+            count, found = ti.get_ti_count(**run, states=["success"]), len(XComArg(task, key).resolve(context))
+            if found < count:
+                faults.append(f"{count - found} of {count} mapped instances of {name} returned None")
+    if faults or value is None:
         raise InputError(
-            f"{parameter}: {fault}. Return a list (empty if there is nothing). If the function yields rows, decorate "
-            "it with @task.milvus_rest_upsert: Airflow drops what a plain @task yields."
+            f"{parameter}: {' and '.join(faults) or 'the argument of the task group is None'}. Return a list (empty if "
+            "there is nothing). If the function yields rows, decorate it with @task.milvus_rest_upsert: Airflow drops "
+            "what a plain @task yields."
         )
 
 
-def rendered_files(files: Any, references: Sequence[Any], context: "Context") -> Any:
-    """``files`` after rendering, without those that the operators of this package did not write."""
-    items = list(files) if isinstance(files, (list, tuple)) or is_of_mapped(files) else [files]
-    keys = {key for reference in references for _, key in reference.iter_references()}
-    if keys & _OPTIONAL_FILES:
-        return [item for item in items if item is not None]
-    for reference in references if len(references) == 1 else ():
-        check_complete("files", reference, files, context)
-    if files is None:
+def rendered_files(given: Any, files: Any, context: "Context") -> Any:
+    """``files`` after rendering; ``given`` before. A file that an operator of this package did not write is left out.
+
+    :raises InputError: another output is None.
+    """
+    many = isinstance(given, (list, tuple)) and len(given) == len(files)
+    found: list[Any] = []
+    for reference, value in zip(given, files, strict=True) if many else [(given, files)]:
+        if not is_reference(reference):
+            found.append(value)
+        elif _OPTIONAL_FILES.isdisjoint(key for _, key in reference.iter_references()):
+            check_complete("files", reference, value, context)
+            found.append(value)
+        else:
+            values = [value] if value is None or isinstance(value, (str, Mapping)) else value
+            found += [path for path in values if path is not None]
+            many = True
+    if files is None and not many:
         raise InputError("files: the template was rendered to None. For no files, use an empty list.")
-    return files
-
-
-def is_of_mapped(value: Any) -> bool:
-    """Whether it is what Airflow makes of the outputs of a mapped task, which are read one by one."""
-    return isinstance(value, Sequence) and type(value).__module__.startswith("airflow.")
+    return found if many else files
 
 
 def resolve(reference: Any, context: "Context") -> Any:

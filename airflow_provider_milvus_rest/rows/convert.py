@@ -4,12 +4,12 @@ import base64
 import datetime
 import decimal
 import inspect
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 
 from airflow_provider_milvus_rest.rows.fields import plain
 from airflow_provider_milvus_rest.text import excerpt
@@ -102,9 +102,14 @@ def described(convert: Convert | None) -> dict[str, Any] | None:
         try:
             if not isinstance(how, str):
                 state = how.__defaults__, how.__kwdefaults__
-                orjson.dumps(state)
+                json.dumps(state)
                 found[field] = [how.__module__, how.__qualname__, inspect.getsource(how), *state]
-        except (AttributeError, OSError, TypeError):  # no plain function, or one whose source or state is unknown
+        except (
+            AttributeError,
+            OSError,
+            TypeError,
+            ValueError,
+        ):  # no plain function, or one whose source or state is unknown
             return None
         if getattr(how, "__closure__", None) or hasattr(how, "__self__"):
             return None

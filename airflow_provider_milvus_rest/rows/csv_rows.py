@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
@@ -74,8 +75,9 @@ def _converter(field: FieldSchema | None) -> Callable[[str], Any]:
         return _SCALARS[kind]
     parse = JsonParser().vector if kind == "FloatVector" else value_of
     convert = partial(_json, parse, most_values(field))
-    starts = {**dict.fromkeys(BINARY, ("[", '"')), ENTERED.type: ("[", "{")}.get(kind or "")
-    return partial(_json_or_text, convert, starts) if starts else convert
+    if kind == ENTERED.type:
+        return partial(_entered, convert)
+    return partial(_binary, convert) if kind in BINARY else convert
 
 
 def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
@@ -87,8 +89,15 @@ def _json(parse: Callable[[bytes], Any], most: int, cell: str) -> Any:
         raise ValueError(f"is not JSON: {reason_of(error)}") from None
 
 
-def _json_or_text(convert: Callable[[str], Any], starts: tuple[str, ...], cell: str) -> Any:
-    return convert(cell) if cell.lstrip().startswith(starts) else _text(cell) or None
+def _binary(convert: Callable[[str], Any], cell: str) -> Any:
+    return convert(cell) if cell[:1] in ("[", '"') else _text(cell) or None
+
+
+def _entered(convert: Callable[[str], Any], cell: str) -> Any:
+    with suppress(ValueError):
+        if cell.lstrip()[:1] in ("[", "{"):
+            return convert(cell)
+    return _text(cell)
 
 
 def _integer(cell: str) -> Any:

@@ -10,7 +10,6 @@ import base64
 import functools
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,8 +25,6 @@ REJECT = "$reject"
 ALTERED = "altered"
 _MAX_RAW_CHARS = 100_000
 _NO_COLUMNS: Columns = {}
-# The position of a row of a document, in files that were written before they had rows_path: a.jsonl:1.chunks[0]
-_IN_DOCUMENT = re.compile(r".*(?:[:@#]\d+|\[\d+\])\.(.+?)(?:\[\d+\])?", re.DOTALL)
 
 
 def restored(row: Row) -> Row:
@@ -49,15 +46,8 @@ def restored(row: Row) -> Row:
         error = error or RowError(reason, position=row.position, field=altered[0])
     elif "raw" in reject and not entity:
         entity = reject["raw"]
-    return Row(row.position, entity, error, row.rows_path or _rows_path(reject))
-
-
-def _rows_path(reject: Mapping[str, Any]) -> str | None:
-    """The ``rows_path`` at which a row was in a document; None for a row that was not."""
-    if isinstance(path := reject.get("rows_path"), str):
-        return path
-    found = _IN_DOCUMENT.fullmatch(position) if isinstance(position := reject.get("position"), str) else None
-    return found[1] if found else None
+    path = reject.get("rows_path")
+    return Row(row.position, entity, error, row.rows_path or (path if isinstance(path, str) else None))
 
 
 def _altered(reject: Any) -> list[str]:

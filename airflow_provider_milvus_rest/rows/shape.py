@@ -13,10 +13,10 @@ import orjson
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
 from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
-from airflow_provider_milvus_rest.rows.fields import SCALARS, plain
+from airflow_provider_milvus_rest.rows.fields import plain
 from airflow_provider_milvus_rest.rows.rejected import restored
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
-from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, ENTERED, OTHERS, Row, field_of
+from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, ENTERED, OBJECT, OTHERS, Row, field_of
 from airflow_provider_milvus_rest.text import excerpt, name_of, shown
 
 FieldMap = Mapping[str, str | None]
@@ -100,11 +100,12 @@ class Shape:
         for name in [*self.sources.values(), *self._key_from]:
             if field_of(columns, name) is None:
                 columns[name] = ANYTHING
-        parents = [parent for name in [*self._map, *self._key_from] for parent in _parents(name)]
-        for name in [*spread, *parents]:
-            entered = columns.get(name)
-            if entered is None or entered.type not in SCALARS:  # a path into a number leads nowhere
-                columns[name] = ENTERED
+        columns |= dict.fromkeys(spread, OBJECT)
+        for path in [*self._map, *self._key_from]:
+            for name in _parents(path):
+                its, step = columns.get(name) or ANYTHING, path[len(name) + 1 :].partition(".")[0]
+                if its is ANYTHING or ("Vector" in its.type and step.isdecimal()):  # others are no objects, or read so
+                    columns[name] = ENTERED
         if rows_path:
             prefixes = (rows_path, f"{rows_path}.{EACH}")
             columns = {f"{prefix}.{name}": field for prefix in prefixes for name, field in columns.items()}

@@ -14,7 +14,9 @@ BINARY = ("BinaryVector", "Float16Vector", "BFloat16Vector")
 ANYTHING = FieldSchema(name="", type="")
 """In :data:`Columns`: a column of which no field is known."""
 ENTERED = FieldSchema(name="", type="{}")
-"""In :data:`Columns`: an object or list that a path goes into."""
+"""In :data:`Columns`: an object or list that a path goes into, or text that another column's name looks to go into."""
+OBJECT = FieldSchema(name="", type="object")
+"""In :data:`Columns`: an object that is replaced by its members."""
 OTHERS = "*"
 """In :data:`Columns`: all columns that are not listed, if they are left out."""
 Columns = Mapping[str, FieldSchema | None]
@@ -54,7 +56,9 @@ def most_values(*fields: FieldSchema | None) -> int:
     """
     most = _SPARE
     for field in fields:
-        if field in (None, ANYTHING, ENTERED) or (field.type == "SparseFloatVector" and not field.function_output):
+        if field in (None, ANYTHING, ENTERED, OBJECT) or (
+            field.type == "SparseFloatVector" and not field.function_output
+        ):
             return _MOST
         kind = field.element_type if field.type == "Array" else field.type
         values = 1 if kind in SCALARS else field.size or MAX_JSON_BYTES

@@ -53,10 +53,23 @@ def names_and_nothing() -> None:
     def of_some(key: int) -> list[dict[str, Any]] | None:
         return [] if key else None
 
+    @task
+    def none_at_all() -> None:
+        pass
+
+    @task
+    def no_rows() -> list[dict[str, Any]]:
+        return []
+
     MilvusRestUpsertOperator(task_id="nothing", **upsert, entities=of_yields.expand(key=[1, 2]))
     MilvusRestUpsertOperator(task_id="some", **upsert, entities=of_some.expand(key=[0, 1]))
     MilvusRestCompareOperator(task_id="mistyped", **upsert, entities=of_some.override(task_id="b").expand(key=[1])["x"])
     MilvusRestUpsertOperator(task_id="no_files", **upsert, files=of_some.override(task_id="c").expand(key=[0]))
+    none, two = (of_some.override(task_id=name).expand(key=keys) for name, keys in (("e", [1]), ("f", [0, 1])))
+    MilvusRestUpsertOperator(task_id="joined", **upsert, entities=none.concat(two))
+    MilvusRestUpsertOperator(task_id="listed_nothing", **upsert, files=[FOLDER, two])
+    MilvusRestUpsertOperator(task_id="optional", **upsert, files=[compare.output["differences_path"], none_at_all()])
+    MilvusRestUpsertOperator(task_id="of_map", **upsert, entities=no_rows().map(lambda row: row))
     MilvusRestUpsertOperator(task_id="empty", **upsert, entities=of_some.override(task_id="d").expand(key=[1, 2]))
 
 

@@ -168,11 +168,12 @@ def test_names_of_files_are_not_templates_and_nothing_is_not_no_rows(
     assert read_back(name) == {key: entity(key) for key in range(4)}
     for task_id in ("listed", "planned"):
         assert [run.xcom(task_id, "upsert_count", index) for index in range(4)] == [1] * 4
-    assert [run.xcom(task_id, "upsert_count") for task_id in ("both", "empty")] == [4, 0]
+    assert [run.xcom(task_id, "upsert_count") for task_id in ("both", "empty", "of_map")] == [4, 0, 0]
     assert run.xcom("compare", "equal_count") == 4
     if AIRFLOW_V_3_1_PLUS or not AIRFLOW_V_3_0_PLUS:  # Airflow 3.0 cannot store the None that says so
         assert run.xcom("repair", "read_count") == 0
-    refused = ["nothing", "mistyped", "no_files", *(["some"] if AIRFLOW_V_3_0_PLUS else [])]
+    refused = ["nothing", "mistyped", "no_files", "optional"]
+    refused += ["some", "joined", "listed_nothing"] if AIRFLOW_V_3_0_PLUS else []
     assert {task_id: run.ti(task_id).state for task_id in refused} == dict.fromkeys(refused, "failed")
     if AIRFLOW_V_3_1_PLUS:  # 3.0 wraps what it logs
         assert "entities: 2 of 2 mapped instances of task 'of_yields' returned None. Return a list" in run.log

@@ -44,7 +44,11 @@ from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, descr
         ({"entities": [], "check_only": "False"}, "check_only must be True or False, not 'False'"),
         ({"entities": [], "return_ids": 1}, "return_ids must be True or False, not 1"),
         ({"entities": [], "resume": None}, "resume must be True or False, not None"),
-        ({"files": io.StringIO("{}")}, "files must be paths, not an open file"),
+        (
+            {"entities": [], "on_reject": "skip", "rejects_path": io.StringIO("")},
+            "rejects_path: a path must be a str or Path, not an open file",
+        ),
+        ({"files": io.StringIO("{}")}, "files: a path must be a str or Path, not an open file"),
         (
             {"entities": [], "on_reject": "skip", "rejects_path": "/tmp", "max_rejects": -1},
             "max_rejects must be an integer ≥ 0",
@@ -322,7 +326,7 @@ def test_the_test_of_a_connection_that_is_not_there() -> None:
 def test_entities_of_an_upstream_task_that_returned_none(upsert: Any) -> None:
     """Airflow takes what a plain @task yields for metadata of assets, drops it, and goes on with None."""
     task = upsert(entities=[])
-    outputs = [(SimpleNamespace(task_id="embed"), "return_value")]
+    outputs = [(SimpleNamespace(task_id="embed", is_mapped=False), "return_value")]
     task.entities = SimpleNamespace(resolve=lambda context: None, iter_references=lambda: outputs)
     task.upstream_task_ids.add("embed")
     with pytest.raises(

@@ -230,13 +230,6 @@ def test_a_document_is_not_a_row_because_of_its_files_name(tmp_path: Path) -> No
     assert store.rows.keys() == {"1"}
 
 
-@pytest.mark.parametrize("position", ["a.jsonl:1.a.b[0]", "a.jsonl@17.a.b", "a.parquet#3.a.b[2]", "[0].a.b[3]"])
-def test_files_written_before_there_was_rows_path(tmp_path: Path, position: str) -> None:
-    store = Store()
-    load(write(tmp_path / "a.jsonl", written(flat(1)) | {"$reject": {"position": position}}), store, rows_path="a.b")
-    assert store.rows.keys() == {"1"}
-
-
 def test_a_differences_file_of_a_rejects_file_repairs(tmp_path: Path) -> None:
     """The reason why a differences file has ``rows_path``, too."""
     rejects, differences = tmp_path / "r.jsonl", tmp_path / "d.jsonl"
@@ -297,10 +290,7 @@ def test_all_altered_fields_are_named() -> None:
 @pytest.mark.parametrize("how", ["list", "mapping", "table", "pandas", "parquet", "document"])
 def test_reject_is_not_stored_from_any_source(tmp_path: Path, how: str) -> None:
     """And a row that is still altered is refused."""
-    rows = [
-        written(flat(n)) | {"$reject": {"position": "a.jsonl:1.old[0]", "altered": ["text"] if n == 2 else []}}
-        for n in (1, 2)
-    ]
+    rows = [written(flat(n)) | {"$reject": {"rows_path": "old", "altered": ["text"] if n == 2 else []}} for n in (1, 2)]
     for row in rows:
         row["sparse"] = {"indices": [5], "values": [0.5]}
     table = pa.Table.from_pylist(rows)

@@ -150,7 +150,7 @@ def test_refused_rows_come_back_as_they_were_given_and_can_be_fed_back(tmp_path:
     assert any("is refused by the server" in reason for reason in reasons)
     assert ingest(FileRows(find_files(rejects)), Store("two"), rejects=again, **SHAPE).rows == {}
     assert len(again.read_text().splitlines()) == 4
-    fixed = [json.dumps(chunks[1] | {"$reject": {"position": f"{tmp_path}/a.jsonl:2.chunks[3]"}})]
+    fixed = [json.dumps(chunks[1] | {"$reject": {"rows_path": "chunks"}})]
     rejects.write_text("\n".join([*fixed, json.dumps({"chunks": [chunks[0]], "$reject": {"position": "a.jsonl:9"}})]))
     assert ingest(FileRows(find_files(rejects)), **SHAPE).rows.keys() == {key_of("a.md", "two"), key_of("a.md", "one")}
 
@@ -409,3 +409,26 @@ def test_nested_vectors_of_a_table_are_arrays() -> None:
     assert all(isinstance(row["a"]["vec"], np.ndarray) for row in rows)
     nulls = pa.Table.from_pylist([{"a": {"vec": [0.5, 1, 2, 3]}}, {"a": None}])
     assert plain([row.entity for row in Entities(nulls).rows(columns)]) == nulls.to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["VarChar", None])
+def test_a_cell_is_text_beside_a_column_that_is_named_like_a_path_into_it(tmp_path: Path, kind: str | None) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,vector,address,address.city\n1,"[1,2]",,Rome\n2,"[1,2]",[new] street,Rome\n')
+    fields = [
+        FieldSchema(name="id", type="Int64", primary_key=True),
+        FieldSchema(name="vector", type="FloatVector", size=2),
+    ]
+    fields += [FieldSchema(name="address", type=kind, size=99)] if kind else []
+    schema = CollectionSchema(name="c", fields_=tuple(fields), dynamic=True)
+    encoder = RowEncoder(schema, {"address.city": "city"})
+    rows = list(FileRows(find_files(path)).rows(encoder.shape.columns()))
+    found = [json.loads(encoder.encode(row.entity, row.position)[1]) for row in rows]
+    assert [(row["address"], row["city"]) for row in found] == [("", "Rome"), ("[new] street", "Rome")]
+
+
+def test_a_vector_beside_a_column_whose_name_looks_like_a_path_into_it_is_read_as_one() -> None:
+    vector = FieldSchema(name="vector", type="FloatVector", size=2)
+    schema = CollectionSchema(name="c", fields_=(FieldSchema(name="id", type="Int64", primary_key=True), vector))
+    assert RowEncoder(schema, {"vector.norm": None}).shape.columns()["vector"] == vector
+    assert RowEncoder(schema, {"vector.0": None}).shape.columns()["vector"] != vector
