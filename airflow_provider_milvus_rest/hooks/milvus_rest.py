@@ -262,8 +262,10 @@ def _of_type(name: str, value: Any, cls: type[T]) -> T:
 
 
 def _check_file(file: Any, source: Entities | FileRows) -> None:
-    """Refuse a file for rows that is no path, or that is read."""
+    """Refuse a file for rejected rows or differences that is not a path, or that is part of the source."""
     if not hasattr(file, "absolute"):
-        raise e.InputError(f"a file for rows must be a pathlib.Path or ObjectStoragePath, not {type(file).__name__}")
+        raise e.InputError(
+            f"rejects_file (differences_file) must be a pathlib.Path or ObjectStoragePath, not {type(file).__name__}"
+        )
     if isinstance(source, FileRows) and source.reads(file):
-        raise e.InputError(f"{without_connection(str(file))} is read: rows must be written to another file")
+        raise e.InputError(f"{without_connection(str(file))} is a file to read: write the rows to another one")

@@ -194,7 +194,7 @@ def test_the_source_is_not_overwritten(
     file = tmp_path / "rows.jsonl"
     file.write_text('{"id": "x"}\n')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(e.InputError, match="is read: rows must be written to another file"):
+    with pytest.raises(e.InputError, match="is a file to read: write the rows to another one"):
         hook.ingest("docs", FileRows(find_files(str(file))), on_reject="skip", rejects_file=Path("rows.jsonl"))
     assert file.read_text() == '{"id": "x"}\n'
 
