@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, ObjectStoragePath, XComArg
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -135,7 +135,7 @@ def check_complete(parameter: str, reference: Any, value: Any, context: "Context
         name = f"task {task.task_id!r}" + (f" (key {key!r})" if key != XCOM_RETURN_KEY else "")
         if value is None:
             faults.append(f"{name} returned None, or was skipped")
-        elif task.is_mapped and hasattr(ti, "get_ti_count"):  # Airflow 3
+        elif hasattr(ti, "get_ti_count") and not isinstance(task, BaseOperator):  # Airflow 3, a mapped task
             run = {"dag_id": ti.dag_id, "task_ids": [task.task_id], "run_ids": [ti.run_id]}
             count, found = ti.get_ti_count(**run, states=["success"]), len(XComArg(task, key).resolve(context))
             if found < count:

@@ -326,7 +326,7 @@ def test_the_test_of_a_connection_that_is_not_there() -> None:
 def test_entities_of_an_upstream_task_that_returned_none(upsert: Any) -> None:
     """Airflow takes what a plain @task yields for metadata of assets, drops it, and goes on with None."""
     task = upsert(entities=[])
-    outputs = [(SimpleNamespace(task_id="embed", is_mapped=False), "return_value")]
+    outputs = [(SimpleNamespace(task_id="embed"), "return_value")]
     task.entities = SimpleNamespace(resolve=lambda context: None, iter_references=lambda: outputs)
     task.upstream_task_ids.add("embed")
     with pytest.raises(
