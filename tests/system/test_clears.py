@@ -180,8 +180,9 @@ def test_the_server_dies_and_the_collection_is_created_anew(
     dags: Airflow, milvus: LocalMilvus, read_back: Callable[[str], dict[int, Any]]
 ) -> None:
     """Create >> load >> count; the server dies half-way, all tries fail, the run is cleared."""
+    without = Run(dags, "recreated_without_retries")  # the first, as its checkpoint does not say how far it is
     runs = {way: Run(dags, f"recreated_{way}") for way in WAYS}
-    without = Run(dags, "recreated_without_retries")
+    wait_for(lambda: without.load()["state"] == "running", 120, without.load, every=0.2)
     for run in runs.values():
         run.wait_for_checkpoint(ROWS // 4)
     milvus.kill()
