@@ -121,7 +121,7 @@ def value_of(text: bytes, levels: int = 1) -> Any:
         parser = simdjson.Parser()
         try:
             return _plain(parser.parse(text), levels)
-        except (ValueError, RuntimeError, KeyError):  # KeyError: a name with a NUL
+        except (ValueError, RuntimeError, KeyError, TypeError):  # the last two: a name with a NUL
             pass
     try:
         return json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_object)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest.exceptions import InputError, SourceNotFoundError, SourceUnavailableError
@@ -35,6 +35,7 @@ entities = st.dictionaries(texts.filter(lambda name: name != REJECT), values)
 
 
 @settings(max_examples=50, deadline=None)
+@example(rows=[{"": None, "\x00": {}}])
 @given(st.lists(entities, max_size=10))
 def test_files_give_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     folder = tmp_path_factory.mktemp("files")
