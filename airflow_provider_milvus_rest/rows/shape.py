@@ -114,7 +114,8 @@ class Shape:
 
     def _keeps(self, name: str) -> bool:
         """Whether an object that a path goes into is kept as well, so that the path's value must be removed from it."""
-        kept = [self._map[parent] is not None for parent in _parents(name) if parent in self._map]
+        ends = [parent for parent in _parents(name) if parent in self._map]
+        kept = [self._map[end] is not None or end.rpartition(".")[2].isdecimal() for end in ends]  # elements stay
         return kept[0] if kept else self._rest
 
     def __call__(self, row: Mapping[Any, Any], position: str | None = None) -> dict[Any, Any]:

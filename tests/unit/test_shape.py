@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest.exceptions import InputError, RowError
@@ -70,6 +70,7 @@ def by_hand(row: dict[str, Any], field_map: dict[str, Any]) -> dict[str, Any] | 
     return dict(pairs) if len(dict(pairs)) == len(pairs) else None
 
 
+@example({"b": [{"a": None}]}, {"b.0": None, "b.0.a": None})
 @given(ROWS, MAPS)
 def test_paths_are_what_they_look_like(row: dict[str, Any], field_map: dict[str, Any]) -> None:
     if isinstance(field_map.get("*"), str):
