@@ -16,6 +16,11 @@ def excerpt(text: str, limit: int = EXCERPT_CHARS) -> str:
     return line if len(line) <= limit else f"{line[:limit]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def shown(value: Any, limit: int = 40) -> str:
     """The repr of a value on one line, cut to ``limit`` characters."""
     try:

@@ -57,9 +57,12 @@ class Batch:
 
 def by_size(rows: list[Pending], max_bytes: int) -> Iterator[list[Pending]]:
     """Split rows into groups of up to ``max_bytes`` of encoded text; a larger row is a group of its own."""
-    batch = Batch(len(rows), max_bytes)
+    group: list[Pending] = []
+    size = 0
     for row in rows:
-        if not batch.has_room(row):
-            yield list(batch.take().values())
-        batch.add(row)
-    yield list(batch.take().values())
+        size += len(row.text) + 1
+        if group and size > max_bytes:
+            yield group
+            group, size = [], len(row.text) + 1
+        group.append(row)
+    yield group

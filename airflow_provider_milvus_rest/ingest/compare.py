@@ -12,6 +12,7 @@ from airflow_provider_milvus_rest.ingest.report import CompareReport
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rows.rejected import line_of
 from airflow_provider_milvus_rest.rows.schema import Key
+from airflow_provider_milvus_rest.text import counted
 
 _SPOOLED_BYTES = 2**24
 
@@ -59,7 +60,7 @@ class Compare(Ingest):
     def _complete(self) -> None:
         super()._complete()
         if self._held:
-            rows = "1 row" if len(self._held) == 1 else f"{len(self._held):,} rows"
+            rows = counted(len(self._held), "row")
             why = "recent writes may not be visible yet"
             self.progress.log(f"reading {rows} again in {STALE_SECONDS:.0f} s, because {why}")
             self.retry.sleep(STALE_SECONDS)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.rows.schema import Key
-from airflow_provider_milvus_rest.text import shown
+from airflow_provider_milvus_rest.text import counted, shown
 
 SECONDS, _BAR, _NAMED = 10.0, 20, 10
 _VERBS = {"upsert": "upserted"}
@@ -67,7 +67,7 @@ class Report:
 
     def summary(self) -> str:
         """The line for the log at the end of the run."""
-        requests = "1 request" if self.request_count == 1 else f"{self.request_count:,} requests"
+        requests = counted(self.request_count, "request")
         seconds = self.duration_seconds
         rate = f", {self.done / seconds:,.0f} rows/s" if self.done >= seconds > 0 else ""
         return f"{self.counts()}; {requests}, {self.bytes_sent:,} bytes, {seconds:.1f} s{rate}"
@@ -123,7 +123,7 @@ class IngestReport(Report):
             lines.append(f"No row had {names}: Milvus now stores null there, because an upsert replaces whole rows.")
         if not (count := self._dropped_count):
             return lines
-        rows, rest = "1 row" if count == 1 else f"{count:,} rows", count - len(self._dropped)
+        rows, rest = counted(count, "row"), count - len(self._dropped)
         named = ", ".join(f"{position} (key {shown(key)})" for _, position, key in self._dropped)
         more = f", and {rest:,} more" if rest else ""
         return [f"Dropped {rows} because a later row has the same key: {named}{more}.", *lines]

@@ -16,7 +16,7 @@ import simdjson
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
-from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, columns_of, most_values
+from airflow_provider_milvus_rest.rows.source import EACH, Columns, Row, most_values
 from airflow_provider_milvus_rest.text import shown
 
 MAX_LINE_BYTES = 32 * 2**20
@@ -30,7 +30,9 @@ Vectors = Mapping[str, Any]
 def vectors_in(columns: Columns) -> Vectors:
     """Where the FloatVectors are, from the names and paths of the columns."""
     found: dict[str, Any] = {}
-    for name in columns_of(columns, "FloatVector"):
+    for name, field in columns.items():
+        if not field or field.type != "FloatVector":
+            continue
         *parents, last = name.split(".")
         place = found
         for step in parents:
@@ -94,10 +96,7 @@ class JsonParser:
         if not is_object and not isinstance(value, simdjson.Array):
             return value
         if vectors is None or (is_object and vectors is True):
-            found = value.as_dict() if is_object else value.as_list()
-            if is_object and len(found) < len(value):
-                raise ValueError
-            return found
+            return _plain(value, 0)
         if is_object:
             return {name: self._inner(value[name], vectors.get(name)) for name in _names(value)}
         if vectors is True:

@@ -104,7 +104,7 @@ class Shape:
         for path in [*self._map, *self._key_from]:
             for name in _parents(path):
                 its, step = columns.get(name) or ANYTHING, path[len(name) + 1 :].partition(".")[0]
-                if its is ANYTHING or ("Vector" in its.type and step.isdecimal()):  # others are no objects, or read so
+                if its is ANYTHING or ("Vector" in its.type and step.isdecimal()):  # others are read as they are
                     columns[name] = ENTERED
         if rows_path:
             prefixes = (rows_path, f"{rows_path}.{EACH}")

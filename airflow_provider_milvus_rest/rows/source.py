@@ -14,7 +14,7 @@ BINARY = ("BinaryVector", "Float16Vector", "BFloat16Vector")
 ANYTHING = FieldSchema(name="", type="")
 """In :data:`Columns`: a column of which no field is known."""
 ENTERED = FieldSchema(name="", type="{}")
-"""In :data:`Columns`: an object or list that a path goes into, or text that another column's name looks to go into."""
+"""In :data:`Columns`: an object or list that a path goes into, or text if another column is only named like a path."""
 OBJECT = FieldSchema(name="", type="object")
 """In :data:`Columns`: an object that is replaced by its members."""
 OTHERS = "*"
@@ -42,11 +42,6 @@ class Row(NamedTuple):
 def field_of(columns: Columns, name: str) -> FieldSchema | None:
     """The field that a column holds; None if the column is left out."""
     return columns.get(name, columns.get(OTHERS, ANYTHING))
-
-
-def columns_of(columns: Columns, *types: str) -> frozenset[str]:
-    """The columns that hold fields of these types."""
-    return frozenset(name for name, field in columns.items() if field and field.type in types)
 
 
 def most_values(*fields: FieldSchema | None) -> int:

@@ -99,12 +99,12 @@ def test_arguments_refused_when_the_task_runs(upsert: Any, arguments: dict[str, 
     ("entities", "hint"),
     [([Named(1, [0.5])], "Named: use _asdict()"), (Named(1, [0.5]), "Named: use _asdict()"), (Model(), "model_dump()")],
 )
-def test_an_object_is_one_row_that_is_no_dict(upsert: Any, entities: Any, hint: str) -> None:
+def test_an_object_that_is_not_a_dict_is_one_invalid_row(upsert: Any, entities: Any, hint: str) -> None:
     with pytest.raises(e.RowsRejectedError, match=rf"1 of 1 row.*\n\[0\]: a row must be .*{re.escape(hint)}"):
         upsert(entities=entities).execute({})
 
 
-def test_rows_are_no_paths_and_are_not_printed_whole(upsert: Any) -> None:
+def test_rows_passed_as_files_are_not_printed_whole(upsert: Any) -> None:
     with pytest.raises(e.SourceUnavailableError) as caught:
         upsert(files=str([0.5] * 800)).execute({})
     assert len(str(caught.value)) < 1000
