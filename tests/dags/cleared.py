@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ BATCH_SIZE = 2
 ON_REJECT: dict[str, Any] = {"on_reject": "fail"}
 ROWS = 3000
 BAD = 2600
+SLOW = FOLDER / "slow"
 
 
 def entity(key: int) -> dict[str, Any]:
@@ -57,6 +59,13 @@ def stored(name: str) -> int:
     return int(counted[0]["count(*)"])
 
 
+def slow_from_half_way(key: int) -> int:
+    """Return the key, after a while if the test has to find the task half-way, however slow the machine is."""
+    if key >= ROWS // 2 and SLOW.exists():
+        time.sleep(0.5)
+    return key
+
+
 def note_pid(context: Any) -> None:
     import airflow_provider_milvus_rest
 
@@ -69,6 +78,7 @@ def load(dag_id: str, retries: int, file: str, retry_delay: float = 1) -> Milvus
         task_id="load",
         collection_name=dag_id,
         files=str(FOLDER / file),
+        convert={"id": slow_from_half_way},
         batch_size=BATCH_SIZE,
         concurrency=2,
         retry_budget=1,

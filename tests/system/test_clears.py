@@ -169,6 +169,15 @@ def dags(airflow: Airflow) -> Iterator[Airflow]:
     airflow.dag_file.write_text(text)
 
 
+@pytest.fixture
+def slow(airflow: Airflow) -> Iterator[Path]:
+    """The rows from half-way on come slowly until this file is deleted."""
+    file = airflow.folder / cleared.SLOW.name
+    file.touch()
+    yield file
+    file.unlink(missing_ok=True)
+
+
 def check_started_over(run: Run) -> None:
     assert f"The package is {airflow_provider_milvus_rest.__file__}" in run.log()
     assert OVER in run.log()
@@ -177,20 +186,22 @@ def check_started_over(run: Run) -> None:
 
 
 def test_the_server_dies_and_the_collection_is_created_anew(
-    dags: Airflow, milvus: LocalMilvus, read_back: Callable[[str], dict[int, Any]]
+    dags: Airflow, slow: Path, milvus: LocalMilvus, read_back: Callable[[str], dict[int, Any]]
 ) -> None:
     """Create >> load >> count; the server dies half-way, all tries fail, the run is cleared."""
-    without = Run(dags, "recreated_without_retries")  # the first, as its checkpoint does not say how far it is
+    without = Run(dags, "recreated_without_retries")
     runs = {way: Run(dags, f"recreated_{way}") for way in WAYS}
-    wait_for(lambda: without.load()["state"] == "running", 120, without.load, every=0.2)
     for run in runs.values():
         run.wait_for_checkpoint(ROWS // 4)
+    wait_for(lambda: without.load()["state"] == "running", 120, without.load)
+    wait_for(lambda: cleared.stored(without.dag_id) >= ROWS // 4, 120, without.load)  # it has no checkpoint
     milvus.kill()
     try:
         for run in (*runs.values(), without):
             run.wait("failed")
     finally:
         milvus.start()
+    slow.unlink()
     assert without.checkpoint() == 0
     assert 0 < without.outputs()["upsert_count"] < ROWS
     assert all(0 < run.checkpoint() < ROWS for run in runs.values())
@@ -237,7 +248,7 @@ def test_a_rejected_row_is_to_be_skipped_now(
 
 
 def test_cleared_while_it_runs(
-    dags: Airflow, pymilvus: MilvusClient, read_back: Callable[[str], dict[int, Any]]
+    dags: Airflow, slow: Path, pymilvus: MilvusClient, read_back: Callable[[str], dict[int, Any]]
 ) -> None:
     """Airflow ends the try and begins another one, which counts as a retry: ``max_tries`` stays as it was."""
     for way in WAYS:
@@ -250,6 +261,7 @@ def test_cleared_while_it_runs(
         pymilvus.delete(run.dag_id, ids=list(range(4, run.checkpoint() - 4)))
         assert run.load()["state"] == "running"
         run.clear(way)
+    slow.unlink()
     for run in runs.values():
         run.wait("success")
         assert run.load()["try_number"] >= 2
@@ -258,12 +270,15 @@ def test_cleared_while_it_runs(
         assert read_back(run.dag_id) == GOOD
 
 
-def test_killed_and_the_collection_created_anew(dags: Airflow, read_back: Callable[[str], dict[int, Any]]) -> None:
+def test_killed_and_the_collection_created_anew(
+    dags: Airflow, slow: Path, read_back: Callable[[str], dict[int, Any]]
+) -> None:
     """Airflow's own retry looks up some of the rows that it would skip."""
     cleared.create("killed")
     run = Run(dags, "killed")
     run.wait_for_checkpoint(ROWS // 3)
     os.kill(run.pid(), signal.SIGKILL)
+    slow.unlink()
     cleared.create("killed")
     dags.edit("BATCH_SIZE = 2", "BATCH_SIZE = 500")
     run.wait("success")
