@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, BaseOperator, ObjectStoragePath, XComArg
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
@@ -130,14 +131,13 @@ def references(entities: Any) -> list[Any]:
 
 def check_complete(parameter: str, reference: Any, value: Any, context: "Context") -> None:
     """Refuse an output of another task that is None, also of one of its mapped instances: its rows would be missing."""
-    ti, faults = context.get("ti"), []
+    faults = []
     for task, key in reference.iter_references():
         name = f"task {task.task_id!r}" + (f" (key {key!r})" if key != XCOM_RETURN_KEY else "")
         if value is None:
             faults.append(f"{name} returned None, or was skipped")
-        elif hasattr(ti, "get_ti_count") and not isinstance(task, BaseOperator):  # Airflow 3, a mapped task
-            run = {"dag_id": ti.dag_id, "task_ids": [task.task_id], "run_ids": [ti.run_id]}
-            count, found = ti.get_ti_count(**run, states=["success"]), len(XComArg(task, key).resolve(context))
+        elif not isinstance(task, BaseOperator) or not _groups(task) <= _groups(context.get("task")):
+            count, found = _count_instances(task, key, context)
             if found < count:
                 faults.append(f"{count - found} of {count} mapped instances of {name} returned None")
     if faults or value is None:
@@ -146,6 +146,24 @@ def check_complete(parameter: str, reference: Any, value: Any, context: "Context
             "there is nothing). If the function yields rows, decorate it with @task.milvus_rest_upsert: Airflow drops "
             "what a plain @task yields."
         )
+
+
+def _groups(task: Any) -> set[str]:
+    """The mapped task groups that a task is in. A task outside of them gets the outputs of all their instances."""
+    return {group.group_id for group in task.iter_mapped_task_groups()} if task else set()
+
+
+def _count_instances(task: Any, key: str, context: "Context") -> tuple[int, int]:
+    """How many instances of a task have succeeded, and how many of them returned something other than None."""
+    ti = context["ti"]
+    if AIRFLOW_V_3_0_PLUS:
+        from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
+
+        run = {"dag_id": ti.dag_id, "task_ids": [task.task_id], "run_ids": [ti.run_id]}
+        return ti.get_ti_count(**run, states=["success"]), len(LazyXComSequence(XComArg(task, key), ti))
+    instances = context["dag_run"].get_task_instances(state=["success"])
+    found = XComArg(task, key).resolve(context)
+    return sum(instance.task_id == task.task_id for instance in instances), 0 if found is None else len(found)
 
 
 def rendered_files(given: Any, files: Any, context: "Context") -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import dag, task
+from airflow.providers.common.compat.sdk import dag, task, task_group
 
 from airflow_provider_milvus_rest.operators.milvus_rest import (
     MilvusRestCompareOperator,
@@ -65,6 +65,15 @@ def names_and_nothing() -> None:
     MilvusRestUpsertOperator(task_id="some", **upsert, entities=of_some.expand(key=[0, 1]))
     MilvusRestCompareOperator(task_id="mistyped", **upsert, entities=of_some.override(task_id="b").expand(key=[1])["x"])
     MilvusRestUpsertOperator(task_id="no_files", **upsert, files=of_some.override(task_id="c").expand(key=[0]))
+
+    @task_group
+    def group(key: int) -> Any:
+        inside, some = of_some.override(task_id="g")(key), of_some(key)
+        MilvusRestUpsertOperator(task_id="upsert", **upsert, entities=some)
+        return inside
+
+    grouped = group.expand(key=[0, 1])
+    MilvusRestUpsertOperator(task_id="of_group", **upsert, entities=grouped)
     none, two = (of_some.override(task_id=name).expand(key=keys) for name, keys in (("e", [1]), ("f", [0, 1])))
     MilvusRestUpsertOperator(task_id="joined", **upsert, entities=none.concat(two))
     MilvusRestUpsertOperator(task_id="listed_nothing", **upsert, files=[FOLDER, two])

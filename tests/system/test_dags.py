@@ -33,8 +33,8 @@ class Run:
     dag_run: Any
     log: str
 
-    def ti(self, task_id: str) -> Any:
-        return self.dag_run.get_task_instance(task_id)
+    def ti(self, task_id: str, map_index: int = -1) -> Any:
+        return self.dag_run.get_task_instance(task_id, map_index=map_index)
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         run = {"dag_id": self.dag_run.dag_id, "run_id": self.dag_run.run_id}
@@ -172,14 +172,15 @@ def test_names_of_files_are_not_templates_and_nothing_is_not_no_rows(
     assert run.xcom("compare", "equal_count") == 4
     if AIRFLOW_V_3_1_PLUS or not AIRFLOW_V_3_0_PLUS:  # Airflow 3.0 cannot store the None that says so
         assert run.xcom("repair", "read_count") == 0
-    refused = ["nothing", "mistyped", "no_files", "optional"]
-    refused += ["some", "joined", "listed_nothing"] if AIRFLOW_V_3_0_PLUS else []
+    refused = ["nothing", "mistyped", "no_files", "optional", "some", "joined", "listed_nothing", "of_group"]
     assert {task_id: run.ti(task_id).state for task_id in refused} == dict.fromkeys(refused, "failed")
+    assert [run.ti("group.upsert", index).state for index in range(2)] == ["failed", "success"]
     if AIRFLOW_V_3_1_PLUS:  # 3.0 wraps what it logs
         assert "entities: 2 of 2 mapped instances of task 'of_yields' returned None. Return a list" in run.log
         assert "entities: 1 of 2 mapped instances of task 'of_some' returned None." in run.log
         assert "entities: 1 of 1 mapped instances of task 'b' (key 'x') returned None." in run.log
         assert "files: 1 of 1 mapped instances of task 'c' returned None." in run.log
+        assert "entities: 1 of 2 mapped instances of task 'group.g' returned None." in run.log
 
 
 @pytest.mark.heavy
