@@ -34,7 +34,7 @@ class MilvusRestError(Exception):
     def __init__(
         self, message: str, *, code: int | None = None, http_status: int | None = None, retry_after: float | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(message.encode(errors="backslashreplace").decode())  # Airflow writes its log in UTF-8
         self.code, self.http_status, self.retry_after = code, http_status, retry_after
 
     def __str__(self) -> str:

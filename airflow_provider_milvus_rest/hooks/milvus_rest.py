@@ -268,4 +268,7 @@ def _check_file(file: Any, source: Entities | FileRows) -> None:
             f"rejects_file (differences_file) must be a pathlib.Path or ObjectStoragePath, not {type(file).__name__}"
         )
     if isinstance(source, FileRows) and source.reads(file):
-        raise e.InputError(f"{without_connection(str(file))} is a file to read: write the rows to another one")
+        raise e.InputError(
+            f"{without_connection(str(file))} would be read as a part of the source, now or by the next run: write the "
+            "rows to another folder"
+        )

@@ -26,7 +26,7 @@ from airflow_provider_milvus_rest.rows.encode import RowEncoder
 from airflow_provider_milvus_rest.rows.readers import Entities, FileRows
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, Key
 from airflow_provider_milvus_rest.rows.shape import unfold
-from airflow_provider_milvus_rest.rows.source import Row
+from airflow_provider_milvus_rest.rows.source import Row, copied
 
 _READ_BYTES = 2**22  # of rows that are read back at once: a response is limited too
 _STOP_SECONDS = 1.5
@@ -129,7 +129,7 @@ class Ingest:
             self.report.rejected_count += 1
             self._rejects.add(row.entity, error, self._encoder.columns, row.rows_path)
             return None
-        given = None if self._encoder.shape.renames_only else dict(row.entity)  # a generator may reuse its dict
+        given = None if self._encoder.shape.renames_only else copied(row.entity)
         return Pending(key, text, row.position, self.report.read_count, given, row.rows_path)
 
     def _put(self, row: Pending) -> None:

@@ -90,7 +90,9 @@ def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
     _pyarrow()
     import pyarrow.parquet as pq
 
-    source = pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    # Spark's INT96 has microseconds; as nanoseconds, dates outside of 1677 to 2262 would become others.
+    options = {"coerce_int96_timestamp_unit": "us"}
+    source = pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, **options)
     return source, [source.metadata.row_group(index) for index in range(source.num_row_groups)]
 
 
@@ -139,6 +141,13 @@ def _names(schema: "pa.Schema", columns: Columns) -> list[str]:
     fields = [field for field in schema if not _PANDAS_INDEX.fullmatch(field.name)]
     if len({field.name for field in fields}) < len(fields):
         raise InputError("two columns have the same name")
+    for index in (schema.pandas_metadata or {}).get("index_columns", ()):
+        name = index.get("name") if isinstance(index, dict) else None
+        if name is not None and field_of(columns, name) is not None and name not in schema.names:
+            raise InputError(
+                f"the pandas index {shown(name, 255)} is a range, which Arrow does not store as a column: call "
+                "reset_index() first, or leave it out with field_map"
+            )
     foreign = {field.name: kind for field in fields if (kind := _foreign(field))}
     for name, kind in foreign.items():
         if field_of(columns, name) is not None:  # field_map does not leave it out
@@ -193,6 +202,8 @@ def _values(name: str, array: "pa.Array", vectors: Any) -> Any:
             ends = itertools.accumulate(array.value_lengths().to_pylist(), initial=0)
             return [flat[start:end] for start, end in itertools.pairwise(ends)]
     try:
+        if kind in (pa.time64("ns"), pa.date64()):  # to_pylist would drop nanoseconds, and the time of day
+            array = array.cast(pa.time64("us") if pa.types.is_time(kind) else pa.date32())
         return array.to_pylist(maps_as_pydicts="strict")
     except (ValueError, KeyError, OverflowError) as error:  # a date out of range, a duplicate key, invalid UTF-8, …
         reason = f"has a value that Python cannot represent: {excerpt(str(error))}"

@@ -16,7 +16,17 @@ from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.rows.files import OpenFile
 from airflow_provider_milvus_rest.rows.json_rows import JsonParser, check_count, reason_of, value_of
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
-from airflow_provider_milvus_rest.rows.source import ANYTHING, BINARY, ENTERED, Columns, Row, field_of, most_values
+from airflow_provider_milvus_rest.rows.source import (
+    ANYTHING,
+    BINARY,
+    CALLED,
+    ENTERED,
+    Columns,
+    Row,
+    field_of,
+    most_values,
+)
+from airflow_provider_milvus_rest.text import shown
 
 MAX_CELL_CHARS = 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -31,10 +41,13 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
     records = csv.reader(_lines(text, file), strict=True)
     line = 1
     try:
-        names = next(records, [])
-        if len(set(names)) < len(names) or "" in names:
-            fault = "an empty name" if "" in names else "a duplicate name"
-            raise InputError(f"the first row must name the columns, but has {fault}", position=f"{file.name}:1")
+        names = next(filter(None, records), [])  # the first row that is not blank
+        fault = "an empty name" if "" in names else "a duplicate name" if len(set(names)) < len(names) else None
+        if names and columns.keys().isdisjoint(names):
+            fault = f"no name of a field (a rejects file is JSON Lines: read it without file_format): {shown(names)}"
+        if fault:
+            reason = f"the first row must name the columns, but has {fault}"
+            raise InputError(reason, position=f"{file.name}:{records.line_num}")
         converters = [_converter(field_of(columns, name)) for name in names]
         line = records.line_num + 1
         for cells in records:
@@ -119,6 +132,7 @@ def _text(cell: str) -> str:
 _SCALARS: dict[str | None, Callable[[str], Any]] = {
     None: str,
     **{"VarChar": _text, "Text": _text, ANYTHING.type: _text, "Bool": lambda cell: _BOOLS.get(cell, cell)},
+    CALLED.type: lambda cell: _text(cell) or None,
     **dict.fromkeys(("Int8", "Int16", "Int32", "Int64"), _integer),
     **dict.fromkeys(("Float", "Double"), _number),
 }

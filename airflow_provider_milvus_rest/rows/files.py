@@ -75,10 +75,14 @@ class Part(BaseModel):
 
 class File:
     """One file to read, at a ``pathlib.Path`` or an ``ObjectStoragePath``. ``name`` is its path or URI without
-    credentials; ``format`` is one of :data:`FORMATS`, or None for an unknown suffix; ``compression`` is fsspec's name.
+    credentials; ``format`` is one of :data:`FORMATS`, or None for an unknown suffix; ``compression`` is fsspec's name;
+    ``pattern`` is what the names of files in its folder must match to be found as it was, or None if it was named.
     """
 
-    def __init__(self, path: Any, file_format: str | None = None, part: Part | None = None) -> None:
+    def __init__(
+        self, path: Any, file_format: str | None = None, part: Part | None = None, pattern: str | None = None
+    ) -> None:
+        self.pattern = pattern
         self.path, self.name = path, without_connection(str(path))
         inferred = infer_compression(path.name)
         self.compression = inferred if inferred in OPENERS else None
@@ -218,17 +222,17 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
             if hasattr(path, "fs"):
                 path.fs.invalidate_cache()
             found, missing = [], f"no such file: {name}"
-            if part and path.is_file():
+            if path.is_file():
                 found = [File(path, file_format, part)]
-            elif path.is_dir():
-                children = (File(child, file_format) for child in path.iterdir() if child.name[0] != ".")
-                found = [file for file in children if file.format and file.path.is_file()]
+            elif path.is_dir() and not part:
+                found = _children(path, file_format)
                 missing = f"the folder {name} has no file that ends in {_SUFFIXES}"
             elif path.exists():
-                found = [File(path, file_format)]
+                found = [File(path, file_format, part)]
             elif _MAGIC & set(str(text)) and not part:
                 folder, pattern = _split_glob(str(text))
-                found = [File(match, file_format) for match in make(folder).glob(pattern) if match.is_file()]
+                matches = make(folder).glob(pattern)
+                found = [file for match in matches for file in _matching(match, file_format, Path(pattern).name)]
                 missing = f"no file matches {name}"
         except (ImportError, ValueError) as error:
             hint = "" if make is Path else ". Install its Airflow provider, such as apache-airflow-providers-google"
@@ -239,6 +243,19 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
     for file in found:
         _check(file)
     return sorted(found, key=lambda file: file.name)
+
+
+def _children(folder: Any, file_format: str | None) -> list[File]:
+    """The files directly in a folder that can be read, except hidden ones."""
+    children = (child for child in folder.iterdir() if child.name[0] != "." and File(child, file_format).format)
+    return [file for child in children for file in _matching(child, file_format, "*")]
+
+
+def _matching(path: Any, file_format: str | None, pattern: str) -> list[File]:
+    """A file, or the files in a folder whose name ends in a format's suffix, as Spark's do."""
+    if path.is_file() or not path.exists():  # to a link to nothing, the check of its version objects
+        return [File(path, file_format, None, pattern)]
+    return _children(path, file_format) if path.is_dir() and File(path).format else []
 
 
 def _check(file: File) -> None:

@@ -6,6 +6,7 @@ the standard library, which says what is wrong and where, and keeps integers of 
 one of its values, with a key twice is refused.
 """
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -186,6 +187,10 @@ def check_count(text: bytes, most: int) -> None:
         raise ValueError(f"has {count} brackets, braces and commas, but at most {most} are allowed")
 
 
+def _is_blank(text: bytes) -> bool:
+    return not text or text.isspace() or (len(text) < 8 and text.strip() == codecs.BOM_UTF8)
+
+
 def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
     """JSON Lines: one object per line; blank lines are skipped."""
     vectors = vectors_in(columns)
@@ -194,7 +199,7 @@ def read_lines(file: OpenFile, columns: Columns) -> Iterator[Row]:
     for position, line in _lines(file):
         if len(line) > MAX_LINE_BYTES:
             yield file.unreadable(position, line[:1000], f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
-        elif not line.isspace():
+        elif not _is_blank(line):
             try:
                 if len(line) > most:
                     check_count(line, most)
@@ -237,13 +242,13 @@ def read_document(file: OpenFile, _columns: Columns) -> Iterator[Row]:
             f"the document is larger than {MAX_DOCUMENT_BYTES >> 20} MiB, and all of it would be read into memory: "
             "write JSON Lines (.jsonl), one object per line, which is streamed"
         )
-    if not text or text.isspace():
+    if _is_blank(text):
         return
     try:
         document = value_of(text, levels=2)
     except ValueError as error:
         position = f"{file.name}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else None
-        own_lines = "; if each line is a separate object, the file's name must end in .jsonl or .ndjson"
+        own_lines = "; if each line is a separate object, the format is jsonl (by the suffix or file_format)"
         hint = own_lines if str(error).startswith("Extra data") else ""
         raise InputError(f"not JSON: {reason_of(error)}{hint}", position=position) from None
     entities = [document] if isinstance(document, dict) else document

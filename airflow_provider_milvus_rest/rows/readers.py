@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
+from fnmatch import fnmatch
 from typing import Any
 
 import orjson
@@ -63,8 +64,13 @@ class FileRows:
         return [file.name for file in self._files]
 
     def reads(self, path: Any) -> bool:
-        """Whether ``path`` is one of the files."""
-        return str(path.absolute()) in {str(file.path.absolute()) for file in self._files}
+        """Whether ``path`` is one of the files, or would be found like one of them."""
+        name, folder = str(path.absolute()), str(path.parent.absolute())
+        return any(
+            str(file.path.absolute()) == name
+            or (file.pattern and fnmatch(path.name, file.pattern) and str(file.path.parent.absolute()) == folder)
+            for file in self._files
+        )
 
     def rows(self, columns: Columns) -> Iterator[Row]:
         """The rows of each file, read according to its format."""

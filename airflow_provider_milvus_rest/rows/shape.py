@@ -16,7 +16,7 @@ from airflow_provider_milvus_rest.rows.convert import NAMED, Convert, call
 from airflow_provider_milvus_rest.rows.fields import plain
 from airflow_provider_milvus_rest.rows.rejected import restored
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
-from airflow_provider_milvus_rest.rows.source import ANYTHING, EACH, ENTERED, OBJECT, OTHERS, Row, field_of
+from airflow_provider_milvus_rest.rows.source import ANYTHING, CALLED, EACH, ENTERED, OBJECT, OTHERS, Row, field_of
 from airflow_provider_milvus_rest.text import excerpt, name_of, shown
 
 FieldMap = Mapping[str, str | None]
@@ -88,7 +88,7 @@ class Shape:
     def columns(self, rows_path: str | None = None) -> dict[str, FieldSchema | None]:
         """The source's columns, as far as the names show them: fields by their keys or paths.
 
-        Fields with a ``convert`` function are ANYTHING: it gets their values as the source has them.
+        Fields with a ``convert`` function are ANYTHING or CALLED: it gets their values as the source has them.
         """
         columns: dict[str, FieldSchema | None] = {} if self._rest else {OTHERS: None}
         columns |= {name: None for name, field in self._map.items() if field is None}
@@ -96,15 +96,20 @@ class Shape:
         for field in self._fields:
             named = field.name in self.sources or (self._rest and field.name not in self._map)
             names = [self.sources.get(field.name, field.name)] * named + [f"{name}.{field.name}" for name in spread]
-            columns |= dict.fromkeys(names, ANYTHING if field.name in self._called else field)
+            its = field
+            if field.name in self._called:
+                its = ANYTHING if field.type in ("VarChar", "Text") else CALLED
+            columns |= dict.fromkeys(names, its)
         for name in [*self.sources.values(), *self._key_from]:
             if field_of(columns, name) is None:
                 columns[name] = ANYTHING
         columns |= dict.fromkeys(spread, OBJECT)
         for path in [*self._map, *self._key_from]:
             for name in _parents(path):
-                its, step = columns.get(name) or ANYTHING, path[len(name) + 1 :].partition(".")[0]
-                if its is ANYTHING or ("Vector" in its.type and step.isdecimal()):  # others are read as they are
+                found, step = columns.get(name) or ANYTHING, path[len(name) + 1 :].partition(".")[0]
+                if found in (ANYTHING, CALLED) or (
+                    "Vector" in found.type and step.isdecimal()
+                ):  # others are read as they are
                     columns[name] = ENTERED
         if rows_path:
             prefixes = (rows_path, f"{rows_path}.{EACH}")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from airflow_provider_milvus_rest.exceptions import RowError
 from airflow_provider_milvus_rest.rows.fields import MAX_JSON_BYTES, SCALARS
 from airflow_provider_milvus_rest.rows.schema import FieldSchema
@@ -13,6 +15,8 @@ BINARY = ("BinaryVector", "Float16Vector", "BFloat16Vector")
 """The field types that accept bytes, and the same in base64."""
 ANYTHING = FieldSchema(name="", type="")
 """In :data:`Columns`: a column of which no field is known."""
+CALLED = FieldSchema(name="", type="()")
+"""In :data:`Columns`: a column that a ``convert`` function gets as it is, for a field that is not text."""
 ENTERED = FieldSchema(name="", type="{}")
 """In :data:`Columns`: an object or list that a path goes into, or text if another column is only named like a path."""
 OBJECT = FieldSchema(name="", type="object")
@@ -21,6 +25,7 @@ OTHERS = "*"
 """In :data:`Columns`: all columns that are not listed, if they are left out."""
 Columns = Mapping[str, FieldSchema | None]
 """The collection's fields by their names or paths in the source; None for a column that is left out."""
+_IMMUTABLE = frozenset((bool, int, float, str, type(None)))
 _MAX_CAPACITY = 4096  # of an Array
 _SPARE = 2**19  # generous: all dynamic fields together have 64 KiB, and $reject has a text of 100,000 characters
 _MOST = 2**23  # this many empty lists take half a gigabyte; 32 MiB of a model's output have fewer numbers
@@ -39,6 +44,15 @@ class Row(NamedTuple):
     rows_path: str | None = None
 
 
+def copied(value: Any) -> Any:
+    """A copy of a row, because a generator may reuse what it yields. Elements of lists are copied if one is mutable."""
+    if isinstance(value, Mapping):
+        return {name: copied(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return list(map(copied, value)) if not _IMMUTABLE.issuperset(map(type, value)) else value[:]
+    return value.copy() if isinstance(value, (np.ndarray, bytearray)) else value
+
+
 def field_of(columns: Columns, name: str) -> FieldSchema | None:
     """The field that a column holds; None if the column is left out."""
     return columns.get(name, columns.get(OTHERS, ANYTHING))
@@ -51,9 +65,8 @@ def most_values(*fields: FieldSchema | None) -> int:
     """
     most = _SPARE
     for field in fields:
-        if field in (None, ANYTHING, ENTERED, OBJECT) or (
-            field.type == "SparseFloatVector" and not field.function_output
-        ):
+        sparse = field and field.type == "SparseFloatVector" and not field.function_output
+        if field in (None, ANYTHING, CALLED, ENTERED, OBJECT) or field.type == "Text" or sparse:
             return _MOST
         kind = field.element_type if field.type == "Array" else field.type
         values = 1 if kind in SCALARS else field.size or MAX_JSON_BYTES

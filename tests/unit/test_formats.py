@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import io
 import json
@@ -315,9 +316,13 @@ def test_cells(tmp_path: Path, cell: dict[str, str], expected: Any) -> None:
     ("content", "expected"),
     [
         ("", []),
+        ("\ufeff", []),
         ("id,vector\n", []),
+        ("\n\nid\n1\n", ["{folder}/a.csv:4: field 'text' is missing; the row has id (field_map can rename fields)"]),
         ("id,id\n1,2\n", "a.csv:1: the first row must name the columns, but has a duplicate name"),
         ("id,\n1,2\n", "a.csv:1: the first row must name the columns, but has an empty name"),
+        ("\n\nid,id\n", "a.csv:3: the first row must name the columns, but has a duplicate name"),
+        ('{"id":1}\n', "a.csv:1: the first row must name the columns, but has no name of a field (a rejects file is"),
         ('id,text\n1,"a\nb\n', "a.csv:2: not CSV: unexpected end of data: a quote may not be closed"),
         ('id,text\n1,"a"b\n', "a.csv:2: not CSV"),
         ("id\n" + "1" * 200, "a.csv:2: the line is longer than 0 MiB"),
@@ -329,7 +334,7 @@ def test_files_that_are_not_csv(
     monkeypatch.setattr(csv_rows, "MAX_CELL_CHARS", 100)
     (tmp_path / "a.csv").write_text(content)
     if isinstance(expected, list):
-        assert read(tmp_path) == expected
+        assert read(tmp_path) == [text.format(folder=tmp_path) for text in expected]
     else:
         with pytest.raises(InputError) as caught:
             read(tmp_path)
@@ -348,16 +353,15 @@ def test_a_row_with_other_cells_than_the_first(tmp_path: Path) -> None:
 
 # -- Arrow --------------------------------------------------------------------------------------------------------
 
-VECTOR_ONLY = RowEncoder(
-    CollectionSchema(
-        name="docs",
-        fields_=(
-            FieldSchema(name="id", type="Int64", primary_key=True),
-            FieldSchema(name="vector", type="FloatVector", size=2),
-        ),
-        dynamic=True,
-    )
+VECTOR_ONLY_SCHEMA = CollectionSchema(
+    name="docs",
+    fields_=(
+        FieldSchema(name="id", type="Int64", primary_key=True),
+        FieldSchema(name="vector", type="FloatVector", size=2),
+    ),
+    dynamic=True,
 )
+VECTOR_ONLY = RowEncoder(VECTOR_ONLY_SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -401,6 +405,37 @@ def test_pandas() -> None:
     frame = pd.DataFrame({"id": range(3), "vector": [np.array([1, 2], np.float32)] * 3, "tag": ["a", None, np.nan]})
     found = encoded(Entities(frame[frame.id > 0]).rows(VECTOR_ONLY.columns), VECTOR_ONLY)
     assert found == [{"id": 1, "vector": [1.0, 2.0]}, {"id": 2, "vector": [1.0, 2.0]}]
+
+
+def test_an_index_that_is_a_range(tmp_path: Path) -> None:
+    """Arrow keeps it only as metadata, and other indexes as a column."""
+    regular, irregular = (
+        pd.DataFrame({"id": [0, 1], "vector": [[1.0, 2.0]] * 2}, index=pd.Index(index, name="n"))
+        for index in (pd.RangeIndex(2), [0, 7])
+    )
+    regular.to_parquet(tmp_path / "a.parquet")
+    (file,) = find_files(tmp_path)
+    for source in (Entities(regular), FileRows([file])):
+        with pytest.raises(InputError, match=r"the pandas index 'n' is a range.* call reset_index"):
+            encoded(source.rows(VECTOR_ONLY.columns), VECTOR_ONLY)
+        without = RowEncoder(VECTOR_ONLY_SCHEMA, {"n": None})
+        assert [row["id"] for row in encoded(source.rows(without.columns), without)] == [0, 1]
+    assert [row["n"] for row in encoded(Entities(irregular).rows(VECTOR_ONLY.columns), VECTOR_ONLY)] == [0, 7]
+
+
+def test_times_are_not_cut(tmp_path: Path) -> None:
+    """INT96 is Spark's default; 9999-12-31 is a usual end of time. A date64 has a time of day."""
+    end = datetime.datetime(9999, 12, 31)
+    pq.write_table(pa.table({"at": [end]}), tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    assert [row.entity for row in FileRows(find_files(tmp_path)).rows({})] == [{"at": end}]
+    for kind, exact, value, lossy in [
+        (pa.time64("ns"), 1000, datetime.time(0, 0, 0, 1), 1),
+        (pa.date64(), 86_400_000, datetime.date(1970, 1, 2), 1),
+    ]:
+        exact, lossy = (pa.table({"at": pa.array([number], pa.int64()).view(kind)}) for number in (exact, lossy))
+        assert [row.entity for row in Entities(exact).rows({})] == [{"at": value}]
+        with pytest.raises(InputError, match=r"column 'at' has a value that Python cannot represent: .* lose data"):
+            list(Entities(lossy).rows({"at": SCHEMA.fields_[0]}))
 
 
 @pytest.mark.parametrize(

@@ -390,6 +390,10 @@ def test_symlink_loops(tmp_path: Path) -> None:
     os.symlink(tmp_path / "me.jsonl", tmp_path / "me.jsonl")
     with pytest.raises(e.SourceNotFoundError, match="no such file"):
         find_files(tmp_path / "me.jsonl")
+    for source in (tmp_path, f"{tmp_path}/**/*.jsonl"):
+        with pytest.raises(e.SourceUnavailableError, match=r"me.jsonl: cannot be read: OSError: .* symbolic links"):
+            find_files(source)
+    (tmp_path / "me.jsonl").unlink()
     files = find_files(f"{tmp_path}/**/*.jsonl")
     assert {os.path.realpath(file.path) for file in files} == {str(tmp_path / "folder" / "a.jsonl")}
 

@@ -115,7 +115,7 @@ def first_error(path: Path) -> InputError:
         ("x.jsonl", b"[" * 100_000, ":1", "nested too deeply"),
         ("x.jsonl", b'{"id":' + b"1" * 5000 + b"}", ":1", "not JSON: Exceeds the limit"),
         ("x.json", b'[{"id":1},\n{"id":2}', ":2", "not JSON: Expecting ',' delimiter"),
-        ("x.json", b'{"id":1}\n{"id":2}', ":2", "must end in .jsonl or .ndjson"),
+        ("x.json", b'{"id":1}\n{"id":2}', ":2", "each line is a separate object, the format is jsonl"),
         ("x.json", b"5", "", "the document is a int, not an array of objects"),
     ],
 )
@@ -137,9 +137,28 @@ def test_integers_stay_exact_bom_and_crlf_are_no_data(tmp_path: Path) -> None:
 
 
 def test_empty_files_have_no_rows(tmp_path: Path) -> None:
-    for name, content in (("a.json", ""), ("b.json", "[]"), ("c.jsonl", "\n")):
+    for name, content in (
+        ("a.json", ""),
+        ("b.json", "[]"),
+        ("c.jsonl", "\n"),
+        ("d.json", "\ufeff"),
+        ("e.jsonl", "\ufeff\n"),
+    ):
         (tmp_path / name).write_text(content)
     assert list(iter_files(find_files(tmp_path))) == []
+
+
+def test_spark_s_folders_are_read_also_among_files(tmp_path: Path) -> None:
+    names = ["a.jsonl", "b.jsonl/part-0.jsonl", "b.jsonl/part-1.jsonl", "c/d.jsonl"]
+    for name in (*names, "b.jsonl/_SUCCESS", "b.jsonl/.part-0.jsonl.crc"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for source in (tmp_path, f"{tmp_path}/*.jsonl"):
+        assert [file.name for file in find_files(source)] == [f"{tmp_path}/{name}" for name in names[:3]]
+    (tmp_path / "e.jsonl").symlink_to("nowhere")
+    for source in (tmp_path, f"{tmp_path}/*.jsonl"):
+        with pytest.raises(SourceUnavailableError, match=r"e\.jsonl: cannot be read: FileNotFoundError"):
+            find_files(source)
 
 
 def test_names_that_fsspec_would_take_apart(tmp_path: Path) -> None:
@@ -150,12 +169,9 @@ def test_names_that_fsspec_would_take_apart(tmp_path: Path) -> None:
 class Remote(PurePosixPath):
     """A path on some storage, as Airflow's are."""
 
-    def is_dir(self) -> bool:
+    def is_file(self) -> bool:
         if "down" in self.name:
             raise ConnectionError("no answer from hunter")
-        return False
-
-    def exists(self) -> bool:
         return True
 
     def __str__(self) -> str:

@@ -194,8 +194,13 @@ def test_the_source_is_not_overwritten(
     file = tmp_path / "rows.jsonl"
     file.write_text('{"id": "x"}\n')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(e.InputError, match="is a file to read: write the rows to another one"):
-        hook.ingest("docs", FileRows(find_files(str(file))), on_reject="skip", rejects_file=Path("rows.jsonl"))
+    for source, name in ((file, "rows.jsonl"), (tmp_path, "rejects.jsonl"), (f"{tmp_path}/*.j*", "rejects.jsonl")):
+        with pytest.raises(e.InputError, match=rf"^{name} would be read as a part of the source, now or by the next"):
+            hook.ingest("docs", FileRows(find_files(str(source))), on_reject="skip", rejects_file=Path(name))
+    for source, name in ((f"{tmp_path}/*s.jsonl", "rejected.jsonl"), (tmp_path, "rejects/rejects.jsonl")):
+        report = hook.ingest("docs", FileRows(find_files(source)), on_reject="skip", rejects_file=Path(name))
+        assert report.rejected_count == 1
+        (tmp_path / name).unlink()
     assert file.read_text() == '{"id": "x"}\n'
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -317,6 +318,43 @@ def test_a_csv_column_that_is_left_out_may_have_any_encoding(tmp_path: Path) -> 
         assert rows == {"1": {"text": "a", "vector": [0.5, 1, 2, 3]}}
     with pytest.raises(RowsRejectedError, match="field 'note' is not UTF-8"):
         ingest(FileRows(find_files(tmp_path / "a.csv")))
+
+
+def test_messages_are_utf_8_whatever_a_source_has(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("id,vector,caf\xe9\n1,,\n".encode("latin-1"))
+    with pytest.raises(RowsRejectedError, match=r"the row has id, vector, caf\\udce9 \(field_map") as caught:
+        ingest(FileRows(find_files(tmp_path)))
+    str(caught.value).encode()
+
+
+def test_long_text_may_have_commas(tmp_path: Path) -> None:
+    schema = CollectionSchema(name="docs", fields_=(*SCHEMA.fields_, FieldSchema(name="body", type="Text")))
+    row, store = {"text": "a", "vector": [0.5, 1, 2, 3], "body": "1," * 700_000}, Store()
+    runs.ingest(store, schema, write(tmp_path / "a.jsonl", row | {"id": "1"}))
+    assert store.rows == {"1": row}
+
+
+def test_an_empty_cell_is_null_also_for_a_function(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,text,vector,n\n1,,"[0.5,1,2,3]",\n')
+    number = FieldSchema(name="n", type="Int64", nullable=True)
+    schema = CollectionSchema(name="docs", fields_=(*SCHEMA.fields_, number))
+    store = Store()
+    runs.ingest(store, schema, FileRows(find_files(tmp_path)), convert={"n": int, "text": lambda text: f"<{text}>"})
+    assert store.rows == {"1": {"text": "<>", "vector": [0.5, 1, 2, 3], "n": None}}
+
+
+def test_what_a_generator_reuses_is_not_written_into_another_row_s_reject(tmp_path: Path) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        row = {"id": "", "text": 0, "vector": np.zeros(4, "f4"), "meta": {"pages": [[0]]}}
+        for key in range(3):
+            row["id"], row["text"], row["vector"][:], row["meta"]["pages"][0][0] = str(key), key, key, key
+            yield row
+
+    path = tmp_path / "rejects.jsonl"
+    options = {"rejects": path, "max_rejects": None, "convert": {"text": "str"}}
+    ingest(Entities(rows()), Store("1"), **options)
+    (line,) = map(json.loads, path.read_text().splitlines())
+    assert (line["text"], line["vector"], line["meta"]) == (1, [1] * 4, {"pages": [[1]]})
 
 
 def test_a_member_that_is_left_out_or_converted_may_be_long(tmp_path: Path) -> None:

@@ -370,9 +370,9 @@ def watched(path: Path, seen: Callable[[Path], Any]) -> Any:
     """The path, which calls ``seen`` when the file is looked for."""
 
     class Watched(type(path)):  # type: ignore[misc]
-        def is_dir(self) -> bool:
+        def is_file(self) -> bool:
             seen(self)
-            return False
+            return True
 
     return Watched(path)
 
