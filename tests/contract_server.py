@@ -567,7 +567,7 @@ def _as_float64(value: Any) -> Any:
         return [_as_float64(member) for member in value]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         number = float(value)
-        return int(number) if number.is_integer() and abs(number) < 1e21 else number
+        return int(Decimal(repr(number))) if number.is_integer() and abs(number) < 1e21 else number
     return value
 
 
@@ -947,6 +947,10 @@ class ContractServer(LocalServer):
         ]
 
     def _shown(self, received: Received, kind: str | None, value: Any) -> Any:
+        if value is None:
+            return None
+        if kind is None:
+            return _as_float64(value)
         if kind == "Int64":
             return self._int64(received, value)
         if kind == "Float" or kind == "FloatVector":

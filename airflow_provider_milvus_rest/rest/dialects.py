@@ -140,7 +140,7 @@ def _type(field: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": kind,
         "size": int(parameter) if parameter.isdecimal() else listed.get("dim", listed.get("max_length")),
-        "element_type": field.get("elementType") or (parameter if kind == "Array" else None),
+        "element_type": field.get("elementType") or (parameter if kind == "Array" else "") or None,
         "capacity": listed.get("max_capacity"),
     }
 

@@ -178,7 +178,8 @@ def _foreign(field: "pa.Field") -> str | None:
     inner = [kind.field(index) for index in range(kind.num_fields)]
     if pa.types.is_dictionary(kind):
         inner = [pa.field("", kind.value_type)]
-    return next((name for name in map(_foreign, inner) if name), None)
+    cut = (str(member.type) for member in inner if member.type in (pa.time64("ns"), pa.date64()))  # see _values
+    return next((name for name in map(_foreign, inner) if name), next(cut, None))
 
 
 def _values(name: str, array: "pa.Array", vectors: Any) -> Any:

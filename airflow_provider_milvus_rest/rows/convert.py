@@ -63,7 +63,10 @@ def _float(value: Any) -> float:
 
 def _str(value: Any) -> str:
     if isinstance(value, (int, float, decimal.Decimal, uuid.UUID, np.number)) and not isinstance(value, bool):
-        return str(plain(value))
+        text = str(plain(value))
+        if not isinstance(value, uuid.UUID) and not text.lstrip("-")[0].isdecimal():
+            raise ValueError(f"is {text}, which is not a number: use None for no value")
+        return text
     return _text(value, "a number or a UUID")
 
 
@@ -104,12 +107,7 @@ def described(convert: Convert | None) -> dict[str, Any] | None:
                 state = how.__defaults__, how.__kwdefaults__
                 json.dumps(state)
                 found[field] = [how.__module__, how.__qualname__, inspect.getsource(how), *state]
-        except (
-            AttributeError,
-            OSError,
-            TypeError,
-            ValueError,
-        ):  # no plain function, or one whose source or state is unknown
+        except (AttributeError, OSError, TypeError, ValueError):  # no function whose source and state are known
             return None
         if getattr(how, "__closure__", None) or hasattr(how, "__self__"):
             return None

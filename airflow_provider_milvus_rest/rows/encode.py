@@ -105,7 +105,8 @@ class RowEncoder:
             self.left_out = self.left_out.difference(row)
         parts[0] = b"{" + parts[0][1:]
         parts.append(b"}")
-        return fields.plain(row[self._key]), b"".join(parts)
+        key = row[self._key]
+        return str.__str__(key) if isinstance(key, str) else fields.plain(key), b"".join(parts)
 
     def decode(self, text: bytes) -> dict[str, Any]:
         """A row as it was given, without what ``field_map`` left out. Only works if ``shape.renames_only``."""

@@ -39,6 +39,7 @@ _CONVERSIONS: dict[Any, str] = {
     uuid.UUID: "str(value), or convert={…: 'uuid'}",
     np.datetime64: "str(value), or convert={…: 'iso'}",
     np.timedelta64: "str(value)",
+    np.longdouble: "float(value)",
     _BYTES: "value.decode(), or convert={…: 'base64'}",
     (set, frozenset): "list(value)",
 }

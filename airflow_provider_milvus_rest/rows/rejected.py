@@ -10,6 +10,7 @@ import base64
 import functools
 import json
 import math
+from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -105,6 +106,8 @@ def _jsonable(
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufO" and value.dtype.itemsize <= 8:
         if isinstance(value, np.ma.MaskedArray):
             note()
+        return _jsonable(value.tolist(), note)
+    if isinstance(value, array):
         return _jsonable(value.tolist(), note)
     if isinstance(value, Mapping):
         if field and field.type == "SparseFloatVector":

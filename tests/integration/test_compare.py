@@ -81,7 +81,7 @@ def row_of(key: int, chance: random.Random, kind: type, binary: bool) -> dict[st
         "real": float(np.float32(chance.gauss(0, 1))),
         "double": chance.gauss(0, 1e10),
         "text": chance.choice(["", "é", 'a "quoted" \\ text', "x" * 100, "\n"]) + str(key),
-        "n": chance.choice([1, 1.5, True, "x", [1, 2.5, None, "é"], {"a": {"b": [1]}, "c": 0.1}]),
+        "n": chance.choice([1, 2**60 + 1, 1.5, True, "x", [1, 2.5, None, "é"], {"a": {"b": [1]}, "c": 0.1}]),
     }
     if binary:
         row["bits"] = list(chance.randbytes(4))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from airflow_provider_milvus_rest.rest.dialects import _type
 from airflow_provider_milvus_rest.rows.compare import first_difference
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
 
@@ -30,6 +32,24 @@ def test_how_a_dynamic_field_differs(stored: dict[str, Any], reason: str | None)
 @pytest.mark.parametrize(
     ("given", "stored", "same"),
     [
+        (1234567890123456789, 1234567890123456800, True),
+        (1234567890123456789, 1234567890123456789, True),
+        (1234567890123456789, 1234567890123456790, False),
+        (2**53 + 1, 2**53, True),
+        (2**53 - 1, 2**53 - 2, False),
+        (-(2**63), -9223372036854775808, True),
+        (True, 1, False),
+    ],
+)
+def test_large_integers_in_a_dynamic_field(given: int, stored: int, same: bool) -> None:
+    """Which Milvus returns by way of a float64, with the fewest digits that stand for it."""
+    text = b'{"id":1,"n":%s}' % json.dumps(given).encode()
+    assert (first_difference(SCHEMA, text, {"id": 1, "n": stored}) is None) is same
+
+
+@pytest.mark.parametrize(
+    ("given", "stored", "same"),
+    [
         ("[0.123456789,2.0]", [0.12345679, 2], True),
         ("[0.123456789,2.0]", [0.123456789, 2], True),
         ("[0.5,2.0]", [0.75, 2], False),
@@ -41,7 +61,8 @@ def test_how_a_dynamic_field_differs(stored: dict[str, Any], reason: str | None)
 )
 def test_floats_in_an_array_whose_type_is_unknown(given: str, stored: Any, same: bool) -> None:
     """Which REST v1 does not report: Float or Double."""
-    schema = CollectionSchema(name="docs", fields_=(ID, FieldSchema(name="array", type="Array")))
+    described = _type({"name": "array", "type": "Array"})
+    schema = CollectionSchema(name="docs", fields_=(ID, FieldSchema(name="array", **described)))
     difference = first_difference(schema, b'{"id":1,"array":%s}' % given.encode(), {"id": 1, "array": stored})
     assert (difference is None) is same
 

@@ -295,6 +295,7 @@ NOT_A_NUMBER = "not a finite number"
         (True, "Int64", "not bool True"),
         ("5", "Int64", "not str '5'"),
         (None, "Int64", "is null, but must be an int (Int64)"),
+        (np.longdouble(1) / 3, "dynamic", "convert it with float(value)"),
         (Decimal(5), "Int64", "float(value), or str(value) to keep every digit (convert={…: 'float'} or 'str')"),
         (np.float64(5), "Int64", "not float 5.0"),
         (np.bool_(True), "Int64", "not bool True"),

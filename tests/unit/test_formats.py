@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -436,6 +437,8 @@ def test_times_are_not_cut(tmp_path: Path) -> None:
         assert [row.entity for row in Entities(exact).rows({})] == [{"at": value}]
         with pytest.raises(InputError, match=r"column 'at' has a value that Python cannot represent: .* lose data"):
             list(Entities(lossy).rows({"at": SCHEMA.fields_[0]}))
+        with pytest.raises(InputError, match=rf"column 'at' has the type {re.escape(str(kind))}, whose values cannot"):
+            list(Entities(pa.table({"at": pa.array([[None]], pa.list_(kind))})).rows({}))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import FileRows
 from tests.entities import entity
 from tests.runs import State
-from tests.servers import GET, UPSERT, Reply, Request, ScriptedServer, accept
+from tests.servers import DESCRIBE, GET, UPSERT, Reply, Request, ScriptedServer, accept
 
 NOTHING = Reply({"code": 200, "data": []})
 
@@ -49,6 +49,18 @@ def test_what_a_comparison_fails_with_is_what_the_server_said(
     with pytest.raises(error, match=r"why.* The request contained \[0\] to \[2\]"):
         hook.compare("docs", [entity(key) for key in range(3)], report=report, retry_budget=0)
     assert (report.read_count, report.unconfirmed_count) == (3, 3)
+
+
+def test_a_key_of_a_class_that_cannot_be_pickled(server: ScriptedServer, hook: MilvusRestHook) -> None:
+    class Key(str):
+        pass
+
+    fields = [{"name": "id", "type": "VarChar(64)", "primaryKey": True}, {"name": "vector", "type": "FloatVector(4)"}]
+    described = {"collectionName": "docs", "fields": fields, "load": "LoadStateLoaded"}
+    server.script(DESCRIBE, Reply({"code": 200, "data": described}))
+    server.script("/v1/vector/query", NOTHING)
+    report = hook.compare("docs", [{"id": Key("a"), "vector": [0.5] * 4}], on_difference="report")
+    assert report.missing_count == 1
 
 
 def test_a_comparison_that_is_too_large_is_halved(server: ScriptedServer, hook: MilvusRestHook) -> None:

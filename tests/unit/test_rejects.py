@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from array import array
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -257,6 +258,7 @@ def test_a_differences_file_of_a_rejects_file_repairs(tmp_path: Path) -> None:
         ({"m.n": "*"}, {"m": {"n": {"bits": b"\xff\x01"}}}, {"m": {"n": {"bits": "/wE="}}}, None),
         ({"m.n": "*"}, {"m.n": {"bits": b"\xff\x01"}}, {"m.n": {"bits": "/wE="}}, None),
         ({"m.sparse": "sparse"}, {"m": {"sparse": {5: 0.5}}}, {"m": {"sparse": {"5": 0.5}}}, None),
+        ({"m.v": "vector"}, {"m": {"v": array("d", [0.1])}}, {"m": {"v": [0.1]}}, None),
         ({}, {"sparse": {5: 0.5, "5": 1}}, {"sparse": {"5": 1}}, ["sparse"]),
         ({}, {"m": {"bits": b"\xff\x01"}}, {"m": {"bits": "\ufffd\x01"}}, ["m"]),
         ({"m.bits": "bits"}, {"m.bits": 1, "m": {"bits": b"\xff"}}, {"m.bits": 1, "m": {"bits": "\ufffd"}}, ["m"]),

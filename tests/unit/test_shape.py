@@ -227,6 +227,8 @@ def test_a_conversion_by_name_can_be_repeated(how: str, value: Any) -> None:
     [
         ("iso", 5, "must be a date or time, or a str, not int"),
         ("iso", b"2026", "must be a date or time, or a str, not bytes"),
+        ("str", np.float32("nan"), "is nan, which is not a number: use None"),
+        ("str", decimal.Decimal("-Infinity"), "is -Infinity, which is not a number"),
         ("iso", pd.NaT, "must be a date or time, or a str, not NaTType"),
         pytest.param("float", 10**400, "is too large for a float", id="large"),
         ("epoch_ms", MOMENT.replace(tzinfo=None), "has no time zone"),
