@@ -37,7 +37,10 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
     def _check_source(self, **given: Any) -> None:
         """Refuse the sources that the operator accepts instead of a function."""
         if found := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities")
+            raise InputError(
+                f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities. "
+                "If default_args sets it, set None here."
+            )
 
     if not hasattr(DecoratedOperator, "xcom_push"):
         xcom_push = None  # Airflow 3.0's DecoratedOperator.execute reads it, but never calls it

@@ -58,6 +58,7 @@ class MilvusRestRowsOperator(BaseOperator):
             self._check_source(entities=entities, files=files, source_conn_id=source_conn_id, file_format=file_format)
             sources.check_format(file_format)
             sources.refuse_text(entities)
+            sources.refuse_outputs_in_rows(entities)
             self.files = sources.as_paths(files)
         for name in _OPTIONS:
             setattr(self, name, getattr(options, name))
@@ -68,7 +69,7 @@ class MilvusRestRowsOperator(BaseOperator):
         self.db_name = db_name
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
-        self._given_files = files  # with the references, which rendering replaces
+        self._given_files = self.files  # with the references, which rendering replaces
         # A template field would do this automatically, but would also render every vector into the database.
         for reference in sources.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
@@ -76,12 +77,19 @@ class MilvusRestRowsOperator(BaseOperator):
     def _check_source(self, *, entities: Any, files: Any, **file_parameters: Any) -> None:
         """Refuse arguments that do not specify one source of rows."""
         if (entities is None) == (files is None):
-            raise InputError(f"Task {self.task_id!r}: set exactly one of entities and files.")
+            hint = " If an output in .expand() is None, use .map(lambda o: o.get('rejects_path') or [])."
+            problem = f"Task {self.task_id!r}: set exactly one of entities and files."
+            raise InputError(problem + hint if files is None else problem)
         if files is None and any(value is not None for value in file_parameters.values()):
             names = " and ".join(file_parameters)
             raise InputError(
                 f"Task {self.task_id!r}: {names} can only be used with files. If default_args sets them, set None here."
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Share what can be read only once: Python cannot copy it, and Airflow copies DAGs, such as to clear tasks."""
+        memo.update((id(source), source) for source in [*sources.one_time(self.entities), *sources.one_time_files()])
+        return super().__deepcopy__(memo)
 
     def _report(self) -> Report:
         raise NotImplementedError
