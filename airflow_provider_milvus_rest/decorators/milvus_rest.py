@@ -29,6 +29,7 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
     """
 
     custom_operator_name: ClassVar[str] = "@task.milvus_rest_upsert"
+    _expand_input = "op_kwargs_expand_input"
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
         *(field for field in MilvusRestUpsertOperator.template_fields if field not in _FILE_PARAMETERS),
@@ -41,6 +42,9 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
                 f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities. "
                 "If default_args sets it, set None here."
             )
+
+    def _mapped_values(self, given: Mapping[str, Any]) -> list[Any]:
+        return [value for name, value in self.op_kwargs.items() if name not in given["op_kwargs"]]
 
     if not hasattr(DecoratedOperator, "xcom_push"):
         xcom_push = None  # Airflow 3.0's DecoratedOperator.execute reads it, but never calls it
