@@ -30,7 +30,7 @@ def lineage(uri: str | None, files: Iterable[str], report: IngestReport) -> "Ope
     """The files and the collection of a run, with the rows and bytes written by this try of the task only.
 
     More than 100 files are replaced by up to 100 of their folders, because events have a size limit. ``uri`` is None
-    if the run failed before it was known.
+    if the run failed before it was known, or writes nothing.
     """
     from airflow.providers.common.compat.openlineage import facet
     from airflow.providers.openlineage.extractors import OperatorLineage

@@ -29,6 +29,7 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
     """
 
     custom_operator_name: ClassVar[str] = "@task.milvus_rest_upsert"
+    _expand_input = "op_kwargs_expand_input"
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
         *(field for field in MilvusRestUpsertOperator.template_fields if field not in _FILE_PARAMETERS),
@@ -37,7 +38,13 @@ class MilvusRestUpsertDecoratedOperator(DecoratedOperator, MilvusRestUpsertOpera
     def _check_source(self, **given: Any) -> None:
         """Refuse the sources that the operator accepts instead of a function."""
         if found := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities")
+            raise InputError(
+                f"@task.milvus_rest_upsert does not accept {found[0]}: the function supplies the entities. "
+                "If default_args sets it, set None here."
+            )
+
+    def _mapped_values(self, given: Mapping[str, Any]) -> list[Any]:
+        return [value for name, value in self.op_kwargs.items() if name not in given["op_kwargs"]]
 
     if not hasattr(DecoratedOperator, "xcom_push"):
         xcom_push = None  # Airflow 3.0's DecoratedOperator.execute reads it, but never calls it

@@ -13,7 +13,7 @@ from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.hooks.milvus_rest import MilvusRestHook
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
 from airflow_provider_milvus_rest.ingest.report import Report
-from airflow_provider_milvus_rest.operators import sources
+from airflow_provider_milvus_rest.operators import mapped, sources
 from airflow_provider_milvus_rest.options import DEFAULTS, Options
 from airflow_provider_milvus_rest.rows.files import Files
 from airflow_provider_milvus_rest.rows.readers import FileRows
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 _OPTIONS = [name for name in vars(DEFAULTS) if name != "rejects"]
+_DEFAULT_IF_NONE = {"db_name": "the connection's database", "partition_name": "the default partition"}
+"""What None means."""
 
 
 class MilvusRestRowsOperator(BaseOperator):
@@ -38,6 +40,8 @@ class MilvusRestRowsOperator(BaseOperator):
     ui_color = "#c6eafb"
     _folder: ClassVar[str]
     """The parameter that names the folder for a file of rows."""
+    _expand_input: ClassVar[str] = "expand_input"
+    """Airflow's attribute of a mapped task that has its mapped arguments."""
 
     def __init__(
         self,
@@ -54,10 +58,12 @@ class MilvusRestRowsOperator(BaseOperator):
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
+        self._default_args = kwargs.get("default_args") or {}
         with final_errors():
             self._check_source(entities=entities, files=files, source_conn_id=source_conn_id, file_format=file_format)
             sources.check_format(file_format)
             sources.refuse_text(entities)
+            sources.refuse_outputs_in_rows(entities)
             self.files = sources.as_paths(files)
         for name in _OPTIONS:
             setattr(self, name, getattr(options, name))
@@ -68,7 +74,7 @@ class MilvusRestRowsOperator(BaseOperator):
         self.db_name = db_name
         self.milvus_rest_conn_id = milvus_rest_conn_id
         self._killed = False
-        self._given_files = files  # with the references, which rendering replaces
+        self._given_files = self.files  # with the references, which rendering replaces
         # A template field would do this automatically, but would also render every vector into the database.
         for reference in sources.references(entities):
             XComArg.apply_upstream_relationship(self, reference)
@@ -76,12 +82,43 @@ class MilvusRestRowsOperator(BaseOperator):
     def _check_source(self, *, entities: Any, files: Any, **file_parameters: Any) -> None:
         """Refuse arguments that do not specify one source of rows."""
         if (entities is None) == (files is None):
-            raise InputError(f"Task {self.task_id!r}: set exactly one of entities and files.")
+            hint = " If an output in .expand() is None, use .map(lambda o: o.get('rejects_path') or [])."
+            problem = f"Task {self.task_id!r}: set exactly one of entities and files."
+            raise InputError(problem + hint if files is None else problem)
         if files is None and any(value is not None for value in file_parameters.values()):
             names = " and ".join(file_parameters)
             raise InputError(
                 f"Task {self.task_id!r}: {names} can only be used with files. If default_args sets them, set None here."
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Share what can be read only once: Python cannot copy it, and Airflow copies DAGs, such as to clear tasks."""
+        memo.update((id(source), source) for source in [*sources.one_time(self.entities), *sources.one_time_files()])
+        return super().__deepcopy__(memo)
+
+    def _mapped_values(self, given: Mapping[str, Any]) -> list[Any]:
+        """The mapped values that Airflow may render; ``given`` is what ``.partial()`` received."""
+        found = {name: getattr(self, name) for name in self.template_fields if name not in given}
+        return [value for name, value in found.items() if value is not self._default_args.get(name)]
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: "Context", jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Render the templates of the DAG, and only those."""
+        task: Any = self.dag.task_dict.get(self.task_id) if self.has_dag() else None
+        given = {name: getattr(self, name) for name in _DEFAULT_IF_NONE}
+        if hasattr(task, "partial_kwargs"):
+            arguments = getattr(task, self._expand_input).value
+            with final_errors():
+                mapped.refuse_iterators(arguments)
+            values = self._mapped_values(task.partial_kwargs)
+            mapped.keep_outputs(arguments, values, context["ti"].map_index, seen_oids)
+            given |= mapped.outputs(task.expand_input.value)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+        for name, default in _DEFAULT_IF_NONE.items():
+            if given[name] is not None and getattr(self, name) is None:
+                with final_errors():
+                    raise InputError(f"{name}: the task's output, or the template, is None, which would mean {default}")
 
     def _report(self) -> Report:
         raise NotImplementedError

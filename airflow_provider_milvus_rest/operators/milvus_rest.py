@@ -149,7 +149,8 @@ class MilvusRestUpsertOperator(MilvusRestRowsOperator):
         self._own_outlets, others = split_outlets(self.outlets, uri)
         for other in others:
             self.log.warning("The event of outlet %s gets no counts, because the task upserts into %s", other.uri, uri)
-        self._lineage = self._own_outlets[0].uri if self._own_outlets else uri, files, report
+        written = self._own_outlets[0].uri if self._own_outlets else uri
+        self._lineage = None if self.check_only else written, files, report
 
     def _end(self, context: "Context", report: Any) -> None:
         for outlet in self._own_outlets if "outlet_events" in context else ():

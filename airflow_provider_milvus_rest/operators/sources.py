@@ -106,17 +106,27 @@ def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> An
     return path / f"{name}.jsonl"
 
 
+def one_time(entities: Any) -> list[Any]:
+    """The iterators and streams in ``entities``, which can be read only once."""
+    items = [entities, *(entities if isinstance(entities, (list, tuple)) else ())]
+    # A table without a length may be a stream.
+    return [item for item in items if isinstance(item, Iterator) or (is_table(item) and not isinstance(item, Sized))]
+
+
+def one_time_files() -> list[Any]:
+    """The iterators that were given as ``files``."""
+    return [source for source, _ in _CONSUMED.values()]
+
+
 def refuse_second_reading(entities: Any) -> None:
     """Refuse entities that can be read only once and were read before: some or all rows would be missing."""
-    for item in [entities, *(entities if isinstance(entities, (list, tuple)) else ())]:
-        # A table without a length may be a stream.
-        if isinstance(item, Iterator) or (is_table(item) and not isinstance(item, Sized)):
-            if id(item) in _CONSUMED:
-                raise InputError(
-                    f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
-                    "task has already read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
-                )
-            _CONSUMED[id(item)] = item, []
+    for item in one_time(entities):
+        if id(item) in _CONSUMED:
+            raise InputError(
+                f"entities: this {type(item).__name__} can be read only once, and an earlier try or another mapped "
+                "task has already read it: use a list, a table, files, or a function (@task.milvus_rest_upsert)"
+            )
+        _CONSUMED[id(item)] = item, []
 
 
 def is_reference(value: Any) -> bool:
@@ -185,6 +195,11 @@ def rendered_files(given: Any, files: Any, context: "Context") -> Any:
             many = True
     if files is None and not many:
         raise InputError("files: the template was rendered to None. For no files, use an empty list.")
+    if isinstance(files, str) and re.match(r"""\[["'{]""", files):
+        raise InputError(
+            "files: the template was rendered to the text of a list. Pass task.output, or set "
+            "render_template_as_native_obj=True for the DAG."
+        )
     return found if many else files
 
 
@@ -219,6 +234,16 @@ def refuse_text(entities: Any) -> None:
             "entities must not be text. For another task's result, pass task.output (a template such as "
             "'{{ ti.xcom_pull(…) }}' is not rendered here); for a file, use files=."
         )
+
+
+def refuse_outputs_in_rows(entities: Any) -> None:
+    """Refuse another task's output as the value of a field, which Airflow does not resolve."""
+    for row in entities if isinstance(entities, (list, tuple)) else [entities]:
+        for name, value in row.items() if isinstance(row, dict) else ():
+            if is_reference(value):
+                raise InputError(
+                    f"entities: field {name!r} is the output of a task. Make the row in a task, and pass its output."
+                )
 
 
 def refuse_unordered(entities: Any, task_id: str, upstream: Collection[str]) -> None:

@@ -53,13 +53,14 @@ class ConnectionSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_e
     ) -> "tuple[ConnectionSettings, list[str]]":
         """Settings from an Airflow connection's fields, and the names of unknown extras.
 
-        Empty strings and nulls, which Airflow's form leaves in empty fields, count as not set.
+        Empty strings and nulls, which Airflow's form leaves in empty fields, count as not set. A secrets backend may
+        return numbers where Airflow's own connections have text, and text where they have numbers.
 
         :raises ConnectionSettingsError: a field cannot be used; the message names it.
         """
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
         options = {key: value for key, value in given.items() if key in EXTRAS}
-        database = (schema or "").strip() or None
+        database = str(schema or "").strip() or None
         try:
             settings = cls(base_url=base_url(host, port), token=_token(login, password), database=database, **options)
         except ValidationError as error:
@@ -107,12 +108,14 @@ def check_tls_files(settings: ConnectionSettings) -> None:
         raise ConnectionSettingsError(problem) from None
 
 
-def base_url(host: str | None, port: int | None) -> str:
+def base_url(host: str | None, port: int | str | None) -> str:
     """Return ``scheme://host:port`` for a host, which may have a scheme and a port.
 
     :raises ConnectionSettingsError: the host or the port is not valid.
     """
-    host, not_a_host = (host or "").strip(), "is not a host name, address or URL."
+    host, not_a_host = str(host or "").strip(), "is not a host name, address or URL."
+    _require(isinstance(port or 0, int) or str(port).isdecimal(), "port", f"is {port}, but must be a whole number.")
+    port = int(port or 0)
     _require(host, "host", "is empty: set it to Milvus's host name or address.")
     if "://" not in host:
         is_bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
@@ -130,7 +133,7 @@ def base_url(host: str | None, port: int | None) -> str:
     rest = "must end after the host and port: the provider adds the API's path, and the database has its own field."
     _require(parts.path in ("", "/") and not parts.query and not parts.fragment, "host", rest)
     _require(inner_port != 0, "host", "has port 0: write Milvus's port, or omit it.")
-    _require(0 <= (port or 0) < 65_536, "port", f"is {port}, but must be from 1 to 65535.")
+    _require(0 <= port < 65_536, "port", f"is {port}, but must be from 1 to 65535.")
     is_one = not (inner_port and port) or inner_port == port
     _require(is_one, "host", f"has port {inner_port} and 'port' is {port}: remove one of them.")
     name = f"[{name}]" if ":" in name else name
@@ -142,6 +145,7 @@ def _token(login: str | None, password: str | None) -> SecretStr | None:
 
     Milvus splits at the first colon, so a user name cannot contain one and a password can.
     """
+    login, password = (None if value is None else str(value) for value in (login, password))
     if not login and not password:
         return None
     _require(password, "login", "is set but 'password' is not. For an API key, set only 'password'.")

@@ -183,6 +183,33 @@ def test_names_of_files_are_not_templates_and_nothing_is_not_no_rows(
         assert "entities: 1 of 2 mapped instances of task 'group.g' returned None." in run.log
 
 
+def test_what_another_task_returned_is_not_rendered_and_what_airflow_has_read_is_refused(
+    run_dag: Callable[..., Run],
+    make_collection: Callable[..., str],
+    read_back: Callable[[str], dict[int, Any]],
+    tmp_path: Path,
+) -> None:
+    name = make_collection()
+    for stem, key in (("{{ ds }}", 5), ("4", 4), ("2026-01-01", 99)):
+        (tmp_path / f"{stem}.jsonl").write_text(json.dumps(entity(key)))
+    run = run_dag(DAGS / "mapped_arguments.py", TEST_COLLECTION=name, TEST_FOLDER=str(tmp_path))
+    texts = ["line\n", "a {{ 1 + 1 }} b", "{#id}"]
+    assert read_back(name) == {key: entity(key, *texts[key : key + 1]) for key in range(6)}
+    counts = {"load": 3, "dicts": 1, "named": 1, "resolved": 2, "rendered": 1, "one_of_a_list": 1, "shards": 1}
+    for task_id, count in counts.items():
+        assert [run.xcom(task_id, "upsert_count", index) for index in range(count)] == [1] * count
+    assert run.xcom("repair", "read_count", 0) == 0
+    refused = {"read": 0, "generators": 0, "nested": 0, "iterators": 0, "unset": 0, "default": -1, "default_of_one": 0}
+    assert {run.ti(task_id, index).state for task_id, index in refused.items()} == {"failed"}
+    if AIRFLOW_V_3_1_PLUS:
+        assert "a mapped argument is a generator, which Airflow has read while it parsed the DAG: use a list" in run.log
+        assert "use .map(lambda o: o.get('rejects_path') or [])" in run.log
+        assert (
+            "db_name: the task's output, or the template, is None, which would mean the connection's database"
+            in run.log
+        )
+
+
 @pytest.mark.heavy
 def test_tables_and_the_xcom_backend_for_object_storage(
     airflow_db: None,

@@ -130,6 +130,12 @@ def test_statistics_are_those_of_one_try() -> None:
     assert output.outputFacets["outputStatistics"].rowCount == 4
 
 
+def test_a_check_has_no_output(server_connection: None) -> None:
+    operator = MilvusRestUpsertOperator(task_id="check", collection_name="docs", entities=[], check_only=True)
+    operator.execute({})
+    assert operator.get_openlineage_facets_on_complete(None).outputs == []
+
+
 def test_what_is_in_the_event_already_stays(server_connection: None, tmp_path: Path) -> None:
     asset = Asset("milvus://localhost/default/docs")
     event = SimpleNamespace(extra={"model": "bge"})

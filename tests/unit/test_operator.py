@@ -24,8 +24,8 @@ from tests.servers import DESCRIBE, UPSERT, Reply, ScriptedServer, accept, descr
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "Task 'upsert': set exactly one of entities and files"),
-        ({"entities": [], "files": "x.jsonl"}, "exactly one"),
+        ({}, r"set exactly one of entities and files\. .*use \.map\(lambda o: o\.get\('rejects_path'\) or \[\]\)\.$"),
+        ({"entities": [], "files": "x.jsonl"}, "Task 'upsert': set exactly one of entities and files.$"),
         ({"entities": "{{ ti.xcom_pull('embed') }}"}, "pass task.output"),
         ({"entities": b"[]"}, "must not be text"),
         ({"entities": [], "source_conn_id": "s3"}, "source_conn_id and file_format can only be used with files"),
@@ -75,6 +75,7 @@ class Model(BaseModel):
         ({"entities": 5}, "a dict or an iterable of dicts, not int"),
         ({"files": 5}, "files must be a path"),
         ({"files": [[["s3://me:secret@bucket/x"]]]}, "files: a path must be a non-empty str or Path, not list$"),
+        ({"files": "['/a', '/b']"}, "files: the template was rendered to the text of a list. .*native_obj=True"),
         ({"files": " "}, "files: a path must be a non-empty str or Path, not a blank one"),
         ({"files": str([0.5] * 1000)}, "files: a path has 5000 characters: files takes paths, and entities takes rows"),
         (
@@ -354,6 +355,14 @@ def test_an_output_that_airflow_does_not_see_is_refused() -> None:
     assert mapped.upstream_task_ids == set()
     with pytest.raises(e.InputError, match=r"Airflow does not see it in \.partial\(\).* write embed >> mapped"):
         mapped.unmap({"collection_name": "a"}).execute({})
+
+
+@pytest.mark.parametrize("in_a_list", [False, True])
+def test_an_output_in_a_row_is_refused(in_a_list: bool, upsert: Any) -> None:
+    with DAG("parsed", schedule=None):
+        row = {"id": 1, "vector": task(entity)(1)}
+        with pytest.raises(e.InputError, match="entities: field 'vector' is the output of a task"):
+            upsert(entities=[row] if in_a_list else row)
 
 
 @pytest.mark.parametrize("rows", [None, 5, {"id": 1}, "text"])

@@ -33,9 +33,11 @@ def settings(host: str | None = "milvus", **fields: Any) -> ConnectionSettings:
         ("::1", None, "http://[::1]:19530"),
         ("[::1]:8080", None, "http://[::1]:8080"),
         ("HTTPS://in01.cloud.zilliz.com", None, "https://in01.cloud.zilliz.com:443"),
+        ("milvus", "8080", "http://milvus:8080"),  # as a secrets backend may have it
+        ("milvus", "", "http://milvus:19530"),
     ],
 )
-def test_host_and_port_in_every_form(host: str, port: int | None, url: str) -> None:
+def test_host_and_port_in_every_form(host: str, port: Any, url: str) -> None:
     assert settings(host, port=port).base_url == url
 
 
@@ -63,6 +65,9 @@ def test_host_and_port_in_every_form(host: str, port: int | None, url: str) -> N
         ({"extra": {"read_timeout": 86_401}}, "'read_timeout'"),
         ({"port": 70_000}, "'port' is 70000, but must be from 1 to 65535"),
         ({"port": -1}, "'port' is -1"),
+        ({"port": "19530/tcp"}, "'port' is 19530/tcp, but must be a whole number"),
+        ({"port": 19530.5}, "'port' is 19530.5, but must be a whole number"),
+        ({"host": 5.5, "login": 1}, "'login' is set but 'password' is not"),
         ({"host": "milvus:0"}, "'host' has port 0"),
         ({"host": "mil\nvus"}, "not a host name"),
         ({"host": "mil vus"}, "not a host name"),
@@ -114,6 +119,13 @@ def test_zilliz_clouds_endpoints(host: str, url: str) -> None:
     assert found.base_url == f"https://{host}{url}"
     assert found.api_version == "v2"
     assert DEFAULTS.max_request_bytes < 60_000_000 < 64_000_000
+
+
+def test_a_secrets_backend_may_have_numbers_for_texts() -> None:
+    fields: Any = {"login": 12345, "password": 67890, "schema": 2024}
+    found = settings(**fields)
+    assert found.token is not None
+    assert (found.token.get_secret_value(), found.database) == ("12345:67890", "2024")
 
 
 def test_no_credentials() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import copy
 import gzip
 import itertools
 import json
@@ -279,6 +280,20 @@ def test_files_as_an_iterator_are_for_every_try_and_every_mapped_task(upsert: An
         with DAG("dag", schedule=None):
             mapped = MilvusRestUpsertOperator.partial(task_id="mapped", files=files).expand_kwargs(names)
         assert [mapped.unmap(name).execute({})["upsert_count"] for name in names] == [2, 2]
+
+
+@pytest.mark.parametrize(("parameter", "in_a_list"), [("files", False), ("files", True), ("entities", False)])
+def test_a_dag_with_a_generator_can_be_copied(
+    server_connection: None, parameter: str, in_a_list: bool, tmp_path: Path
+) -> None:
+    """As Airflow does to clear tasks."""
+    write(tmp_path)
+    source: Any = tmp_path.glob("*.jsonl") if parameter == "files" else (entity(key) for key in range(2))
+    with DAG("dag", schedule=None) as dag:
+        names: dict[str, Any] = {"task_id": "upsert", "collection_name": "docs", "files": None}
+        MilvusRestUpsertOperator(**names | {parameter: [source] if in_a_list else source})
+    (copied,) = copy.deepcopy(dag).tasks
+    assert copied.execute({})["upsert_count"] == 2
 
 
 class Once:
