@@ -39,6 +39,11 @@ def without_connection(path: str) -> str:
     return _USER.sub("", without_secrets(path)).encode(errors="backslashreplace").decode()
 
 
+def has_password(path: str) -> bool:
+    """Whether a URI contains a login with a password, rather than an Airflow connection."""
+    return any(":" in user for user in _USER.findall(path))
+
+
 def without_secrets(path: str) -> str:
     """A path or URI without its credentials and signatures, but with its Airflow connection."""
     return _SIGNATURE.sub(r"\1***", _USER.sub(lambda match: "" if ":" in match[0] else match[0], path))

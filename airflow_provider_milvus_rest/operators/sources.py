@@ -17,7 +17,7 @@ from airflow_provider_milvus_rest.rows.arrow_rows import is_table
 from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
 from airflow_provider_milvus_rest.rows.readers import fingerprint
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
-from airflow_provider_milvus_rest.text import said_of, shown, without_connection
+from airflow_provider_milvus_rest.text import has_password, said_of, shown, without_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -55,7 +55,14 @@ def find(files: Files, source_conn_id: str | None, file_format: str | None) -> l
     check_format(file_format)
     # On Airflow 2, a conn_id of None takes precedence over the one in a URI (s3://conn_id@bucket).
     options = {} if source_conn_id is None else {"conn_id": source_conn_id}
-    return find_files(files, lambda uri: ObjectStoragePath(uri, **options), file_format)
+    return find_files(files, lambda uri: _stored(uri, **options), file_format)
+
+
+def _stored(uri: str, **options: str) -> ObjectStoragePath:
+    """The path at a URI. Airflow's providers would log a password in it as the name of a connection."""
+    if has_password(uri):
+        raise ValueError("it contains a password: put that into an Airflow connection, and name the connection instead")
+    return ObjectStoragePath(uri, **options)
 
 
 def check_format(file_format: Any) -> None:
@@ -93,7 +100,7 @@ def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> An
         raise InputError(f"{name} must be the path or URI of a folder, not {shown(folder)}")
     folder = str(folder)
     try:
-        path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
+        path = _stored(folder) if "://" in folder else Path(folder)
     except (ImportError, ValueError) as error:
         where, said = without_connection(folder), said_of(folder, error)
         raise InputError(f"{name}: cannot use the storage of {where}: {said}") from None

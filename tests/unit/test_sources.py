@@ -482,6 +482,7 @@ def test_what_is_printed_of_a_path(path: str) -> None:
     "uri",
     [
         "s3://AKIA:wJal/rSecret@bucket/x.jsonl",
+        "file://AKIA:rSecret@bucket/x.jsonl",
         "zork://AKIA:rSecret@bucket/x.jsonl",
         "gs://AKIA:wJal/rSecret@bucket/*.jsonl",
         "file://{folder}/such.jsonl?sig=rSecret",
@@ -500,6 +501,8 @@ def test_credentials_in_a_uri_are_not_printed(
         for task in tasks:
             printed += ended(task)
     assert "rSecret" not in caplog.text + printed
+    if "AKIA" in uri:
+        assert printed.count("it contains a password: put that into an Airflow connection") == 3
     assert "wJal" not in caplog.text + printed
     assert "rSecret" not in "".join(capsys.readouterr())
     with pytest.raises(e.MilvusRestError) as caught:
