@@ -307,6 +307,9 @@ SPELLINGS = [
         b64encode("pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
         b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
         quote_plus(b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode()),
+        "pa\"ss\\wörd<&>'/€😀\n  x",  # wrapped
+        "pa\"ss\\wörd<&>'/€😀&nbsp;x",
+        " " * 16_370 + "pa\"ss\\wörd<&>'/€😀 x",
     )
 ]
 
