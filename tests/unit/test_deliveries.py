@@ -87,6 +87,17 @@ def test_one_good_row_among_forty_is_found(tmp_path: Path, good: int) -> None:
     assert (report.upsert_count, report.rejected_count) == (1, 39)
 
 
+@pytest.mark.parametrize(("key", "limits"), [("one", {}), ("many", {"max_request_bytes": 1})])
+def test_rows_that_cannot_be_kept_until_others_are_tried_fail_the_run_as_well(
+    tmp_path: Path, key: str, limits: dict[str, int]
+) -> None:
+    report = IngestReport()
+    rows = [(1 if key == "one" else number, -1) for number in range(30)]
+    with pytest.raises(e.DataRefusedError, match="Milvus accepted none of the rows, not even the 2 sent alone"):
+        run(Store(), rows, rejects_in(tmp_path), report, batch_size=1, **limits)
+    assert report.rejected_count == 1
+
+
 def test_one_refused_row_alone_is_rejected(tmp_path: Path) -> None:
     report = run(Store(), [(1, -1)], rejects_in(tmp_path))
     assert (report.read_count, report.upsert_count, report.rejected_count) == (1, 0, 1)
