@@ -41,8 +41,11 @@ class _Tries:
             self.ambiguous_since = None
         retry_after = error.retry_after or 0.0
         if left <= 0 or retry_after > left:
-            if self.failed > 1:
-                error.args = (f"{error.args[0]} Tried {self.failed} times in {now - self.since:.0f} s.",)
+            said = f" Tried {self.failed} times in {now - self.since:.0f} s." if self.failed > 1 else ""
+            if retry_after > max(left, 0.0):
+                asked = f"The server asked to wait {retry_after:.0f} s before the next request"
+                said += f" {asked}, but retry_budget is too short: only {max(left, 0):.0f} s are left for retries."
+            error.args = (f"{error.args[0]}{said}",)
             raise error
         longest = min(_MAX_PAUSE, 0.25 * 2.0 ** min(self.failed - 1, 9))
         return max(retry_after, min(left, longest * random.uniform(0.5, 1)))  # noqa: S311
@@ -139,8 +142,8 @@ class Retry:
     def _leave(self, error: e.MilvusRestError | None) -> None:
         with self._changed:
             self._sending -= 1
-            if error is None or not error.retryable:  # the server responded, if only with an error
-                self._answered = True
+            self._answered = self._answered or error is None or error.http_status is not None
+            if error is None or not error.retryable:
                 self._allowed = min(self._concurrency, self._allowed + 1 / self._allowed)
             elif not isinstance(error, _AMBIGUOUS):
                 self._allowed = max(1.0, self._allowed / 2)

@@ -1,5 +1,6 @@
 """A client for Milvus's REST API. Its methods return data or raise exceptions, and do not retry."""
 
+import calendar
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -201,6 +202,7 @@ def _retry_after(header: str) -> float | None:
     try:
         if header.strip().isdecimal():
             return float(header)
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+        date = parsedate_to_datetime(header)  # without a time zone if it is in the form of C's asctime
+        return max(0.0, calendar.timegm(date.utctimetuple()) - time.time())
     except (TypeError, ValueError, OverflowError):
         return None
