@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -119,7 +120,7 @@ class Transport:
         """
         if self._pid != os.getpid():  # forked: the connections and their responses belong to the parent process
             self._open()
-        settings = self._settings
+        settings, self._adapter.state.sent = self._settings, False
         try:
             with self._session.request(
                 call.method,
@@ -173,7 +174,7 @@ class Transport:
             if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
         )
         found = cls(message.format(where=where, reason=reason, settings=settings))
-        found.timed_out = isinstance(inner, urllib3.exceptions.ReadTimeoutError)
+        found.timed_out = cls is e.ConnectError and self._adapter.state.sent
         return found
 
 
@@ -185,12 +186,16 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 class _Adapter(HTTPAdapter):
-    """Creates the connections below, and keeps their sockets by id: copying a dict's references is atomic."""
+    """Creates the connections below, and keeps their sockets by id: copying a dict's references is atomic.
+
+    ``state.sent`` is whether this thread's request was sent to its end.
+    """
 
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
         self.sockets: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         super().__init__(pool_maxsize=MAX_CONCURRENCY)
+        self.state = threading.local()
 
     def get_connection_with_tls_context(self, *arguments: Any, **keywords: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*arguments, **keywords)  # to the server or to a proxy
@@ -243,6 +248,7 @@ class _Connection(HTTPConnection):
             self.timeout = self._adapter.read_timeout
         super().request(*arguments, **keywords)
 
+        self._adapter.state.sent = True
     def response_class(self, sock: socket.socket, **keywords: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         response = http.client.HTTPResponse(sock, **keywords)
         response.fp = io.BufferedReader(_Limited(response.fp, sock))
