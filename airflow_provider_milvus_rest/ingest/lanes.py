@@ -73,8 +73,7 @@ class Lanes:
 
     def close(self, seconds: float) -> None:
         """End the threads, and wait up to ``seconds``. A thread that is still sending ends after its request."""
-        for _ in self._threads:
-            self._todo.put(None)
+        self._todo.put(None)
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -82,6 +81,7 @@ class Lanes:
     def _run(self) -> None:
         while part := self._todo.get():
             self._done.put(self._outcome(part))
+        self._todo.put(None)  # for the next thread: a signal may have kept one out of the list
 
     def _outcome(self, part: Part) -> Outcome:
         """Send a part until it is acknowledged or refused, or a retry no longer helps."""

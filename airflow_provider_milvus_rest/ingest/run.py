@@ -53,7 +53,8 @@ class Ingest:
         self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
         self._in_hand = 0  # rows that were read but are neither in a batch nor rejected yet
         self._ids: list[tuple[int, Key]] = []
-        self._sample: dict[Key, Pending] = {}  # some of the stored rows, the last one of each key
+        self._sample: dict[int, Pending] = {}  # some of the stored rows, by place
+        self._places: dict[Key, int] = {}  # so that a later row replaces an earlier one with its key
 
     def run(self, source: Entities | FileRows) -> None:
         """Upsert the rows of ``source``.
@@ -62,6 +63,15 @@ class Ingest:
             to ``batch_size`` rows are still checked, so that the error can name more than one.
         :raises MilvusRestError: a request fails after its retries, or Milvus accepts none of the rows.
         """
+        try:
+            self._run(source)
+        except Exception:
+            raise
+        except BaseException:
+            self.report.interrupted()
+            raise
+
+    def _run(self, source: Entities | FileRows) -> None:
         failed, seconds = True, _STOP_SECONDS
         try:
             try:
@@ -204,11 +214,12 @@ class Ingest:
         for count, row in enumerate(rows if size else (), self.report.done + 1):
             if row.key in UNREADABLE_KEYS:
                 continue
-            if row.key in self._sample or len(self._sample) < size:
-                self._sample[row.key] = row
-            elif random.randrange(count) < size:  # noqa: S311
-                del self._sample[random.choice([*self._sample])]  # noqa: S311
-                self._sample[row.key] = row
+            place = len(self._sample) if len(self._sample) < size else random.randrange(count)  # noqa: S311
+            place = self._places.get(row.key, place)
+            if place < size:
+                if place in self._sample:
+                    del self._places[self._sample[place].key]
+                self._sample[place], self._places[row.key] = row, place
         self.report.upsert_count += len(rows)
         self.report.drop(rows)
         if self.report.upsert_ids is not None:
