@@ -78,6 +78,7 @@ class Ingest:
                 self._read(source)
                 self._complete()
                 if self._rejects.failed:
+                    self._stop(math.inf)  # the error names a file that must be complete
                     raise self._rejects.error(self.report.read_count)
                 if self._batch.rows or self._deliveries.unconfirmed():
                     raise AssertionError("The run ended with rows that were not sent. Please report this bug.")
@@ -87,12 +88,11 @@ class Ingest:
                 self._verify()
                 failed = False
             except Exception:
-                seconds = math.inf  # requests in flight get a response or time out
+                # Requests in flight get a response or time out, unless they had the time.
+                seconds = 0.0 if self.retry.stopped else math.inf
                 raise
             finally:
-                self.retry.stopped = True
-                self._deliveries.stop()
-                self._await(seconds)
+                self._stop(seconds)
         finally:  # also if a signal interrupts the wait
             self._finish(failed)
 
@@ -260,8 +260,13 @@ class Ingest:
         """The row as it was read, or if that was not kept, decoded from its text."""
         return self._encoder.decode(row.text) if row.given is None else row.given
 
-    def _await(self, seconds: float) -> None:
-        """Process requests in flight for up to ``seconds``, or :data:`_STOP_SECONDS` if the task is told to stop."""
+    def _stop(self, seconds: float) -> None:
+        """Send nothing more, and process requests in flight for up to ``seconds``.
+
+        If the task is told to stop, wait only :data:`_STOP_SECONDS`.
+        """
+        self.retry.stopped = True
+        self._deliveries.stop()
         deadline = time.monotonic() + seconds
         while self._lanes.sending and time.monotonic() < deadline:
             if self.retry.stop.now and deadline == math.inf:
@@ -272,7 +277,7 @@ class Ingest:
     def _finish(self, failed: bool) -> None:
         """Count rows that are not sent or not answered as unconfirmed, and end the run."""
         report = self.report
-        if self._lanes.sending:
+        if self._lanes.sending or self.retry.waiting():
             self.client.abort()  # so that no thread keeps waiting for a response
         report.unconfirmed_count += self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
         self._lanes.close(1)

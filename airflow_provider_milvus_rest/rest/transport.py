@@ -136,17 +136,18 @@ class Transport:
                 self._uses_http = True
                 if response.status_code == 407:
                     raise e.ConnectionSettingsError(_PROXY_ASKS, http_status=407)
-                return response, self._text(response)
+                return response, self._text(response, call)
         except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise self._error(error) from None
 
-    def _text(self, response: requests.Response) -> str:
+    def _text(self, response: requests.Response, call: Call) -> str:
         content = bytearray()
         for chunk in response.iter_content(_READ_BYTES):
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
                 message = f"{self._settings.base_url} sent a response of more than {MAX_ANSWER_BYTES >> 20} MiB."
-                raise e.UnexpectedAnswerError(message, http_status=response.status_code)
+                cls = e.RequestTooLargeError if call.reads else e.UnexpectedAnswerError
+                raise cls(message, http_status=response.status_code)
         return content.decode(errors="replace")
 
     def _error(self, error: Exception) -> e.MilvusRestError:
@@ -194,8 +195,8 @@ class _Adapter(HTTPAdapter):
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
         self.sockets: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        super().__init__(pool_maxsize=MAX_CONCURRENCY)
         self.state = threading.local()
+        super().__init__(pool_maxsize=MAX_CONCURRENCY)
 
     def get_connection_with_tls_context(self, *arguments: Any, **keywords: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*arguments, **keywords)  # to the server or to a proxy
@@ -247,8 +248,8 @@ class _Connection(HTTPConnection):
         if self.sock is not None:
             self.timeout = self._adapter.read_timeout
         super().request(*arguments, **keywords)
-
         self._adapter.state.sent = True
+
     def response_class(self, sock: socket.socket, **keywords: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         response = http.client.HTTPResponse(sock, **keywords)
         response.fp = io.BufferedReader(_Limited(response.fp, sock))
