@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from airflow_provider_milvus_rest import exceptions as e
 
@@ -76,7 +76,7 @@ class Retry:
         self._answered = False
         self._not_before = 0.0
         self.acknowledged = False  # whether an upsert was acknowledged: the credentials are right
-        self._called: Future[Any] | None = None
+        self.waiting = False  # whether in_thread was left before its function had ended
         self.stopped = False  # when True, no more requests are started
 
     def call(self, send: Callable[[], T]) -> T:
@@ -103,7 +103,7 @@ class Retry:
 
     def in_thread(self, function: Callable[[], T], seconds: float = float("inf")) -> T:
         """Call ``function`` in its own thread and wait up to ``seconds`` for its result. An interrupt ends the wait."""
-        self._called = future = Future[T]()
+        future: Future[T] = Future()
 
         def run() -> None:
             try:
@@ -111,17 +111,15 @@ class Retry:
             except BaseException as error:  # for the caller
                 future.set_exception(error)
 
+        self.waiting = True
         threading.Thread(target=run, name="milvus-rest-call", daemon=True).start()
         end = time.monotonic() + seconds
         while not wait([future], TICK).done:
             self.check()
             if time.monotonic() > end:
                 raise e.ConnectError(f"Milvus did not answer within {seconds:g} s.")
+        self.waiting = False
         return future.result()
-
-    def waiting(self) -> bool:
-        """Whether the last :meth:`in_thread` was left before its function had ended."""
-        return self._called is not None and not self._called.done()
 
     def check(self) -> None:
         """Raise StoppedError if the run was stopped."""

@@ -277,7 +277,7 @@ class Ingest:
     def _finish(self, failed: bool) -> None:
         """Count rows that are not sent or not answered as unconfirmed, and end the run."""
         report = self.report
-        if self._lanes.sending or self.retry.waiting():
+        if self._lanes.sending or self.retry.waiting:
             self.client.abort()  # so that no thread keeps waiting for a response
         report.unconfirmed_count += self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
         self._lanes.close(1)

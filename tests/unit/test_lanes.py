@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest import report as report_module
 from airflow_provider_milvus_rest.ingest.batches import Pending
+from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Part, Sent
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import Retry
 from airflow_provider_milvus_rest.ingest.run import Ingest
@@ -309,6 +311,7 @@ def test_a_signal_between_two_counts_loses_no_row(where: str, monkeypatch: pytes
     """Where rows are on their way from one place to another."""
 
     def interrupt(*_: Any) -> None:
+        monkeypatch.undo()  # once
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"airflow_provider_milvus_rest.ingest.{where}", interrupt)
@@ -346,3 +349,23 @@ def test_a_sample_is_kept_in_little_time_and_holds_the_last_row_of_each_key() ->
     last = {row.key: row for row in rows}
     assert len({row.key for row in ingest._sample.values()}) == len(ingest._sample) == 20_000
     assert all(last[row.key] is row for row in ingest._sample.values())
+
+
+def test_a_signal_within_a_wait_does_not_lock_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may raise in any line of Python code: in none of them is a lock held, as ``queue.Queue`` would hold one."""
+    lanes = Lanes(lambda _: time.sleep(0.2), Retry(0, 1))
+    frames: list[str] = []
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        frames.append(frame.f_code.co_filename)
+        return trace
+
+    lanes.submit(Part(None, [Pending(1, b"", "")]))
+    sys.settrace(trace)
+    try:
+        items = [lanes.next(1), lanes.next(1)]
+    finally:
+        sys.settrace(None)
+    lanes.close(1)
+    assert [type(item) for item in items] == [Sent, Outcome]
+    assert not [name for name in frames if name.endswith(("queue.py", "threading.py"))]
