@@ -214,6 +214,8 @@ class MilvusRestHook(MilvusRestConnectionHook):
             self.log.warning("%s Upserted rows cannot be searched until then.", warning)
         checkpoint = None if options.check_only else checkpoint
         if checkpoint:
+            if report.read_count:  # its counts would be those of rows to skip
+                raise e.InputError("report already has the counts of another run: with checkpoint, pass a new report")
             target = client.settings.base_url, client.settings.api_version
             checkpoint.bind(*target, schema.model_dump(mode="json"), *options.deciding())
         log = partial(self.log.info, "Collection %s: %s", schema.name)

@@ -25,7 +25,7 @@ _SAMPLE, _MAX_KEY_CHARS = 16, 1000  # limits of the keys that are saved for the 
 STALE_SECONDS = 10.0
 """How long an acknowledged row may stay invisible: REST v1 reads with bounded staleness."""
 _LOOK_UP_SECONDS, _LOADING_SECONDS = 30.0, 60.0
-"""For one request and for all: a restarted Milvus accepts writes before reads (code 101, or no response)."""
+"""For one request and for all: a restarted Milvus accepts writes before reads."""
 
 
 class Progressed(BaseModel):
@@ -119,7 +119,7 @@ class Checkpoint:
                 raise
             except MilvusRestError as error:
                 why = f"rows stored by the earlier try cannot be looked up: {error}"
-                seconds = _LOADING_SECONDS if error.retryable or error.code == 101 else 0
+                seconds = _LOADING_SECONDS if error.retryable else 0
             if time.monotonic() - begin > seconds:
                 return why
             retry.sleep(1)

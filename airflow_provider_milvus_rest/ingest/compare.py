@@ -3,16 +3,19 @@
 import json
 import pickle
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from airflow_provider_milvus_rest.exceptions import RowError, RowsDifferError
+from airflow_provider_milvus_rest.exceptions import RowError, RowsDifferError, SourceUnavailableError
 from airflow_provider_milvus_rest.ingest.batches import Pending
 from airflow_provider_milvus_rest.ingest.checkpoint import STALE_SECONDS
+from airflow_provider_milvus_rest.ingest.deliveries import Deliveries
 from airflow_provider_milvus_rest.ingest.rejects import Rejects, listed
 from airflow_provider_milvus_rest.ingest.report import CompareReport
 from airflow_provider_milvus_rest.ingest.run import Ingest
 from airflow_provider_milvus_rest.rows.rejected import line_of
 from airflow_provider_milvus_rest.rows.schema import Key
-from airflow_provider_milvus_rest.text import counted
+from airflow_provider_milvus_rest.text import counted, excerpt
 
 _SPOOLED_BYTES = 2**24
 
@@ -32,6 +35,7 @@ class Compare(Ingest):
         self._held: dict[Key, int] = {}  # its offset in the file
         self._file = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115
         self._final = False
+        self._deliveries = Deliveries(self.options, self._lanes, 0)  # a late answer overwrites nothing
 
     _send = Ingest._differences
 
@@ -43,10 +47,11 @@ class Compare(Ingest):
             if difference and self._final:
                 self._found.add(self._given(row), difference, self._encoder.columns, row.rows_path)
             elif difference:
-                place = self._file.seek(0, 2)
                 # As a line of a rejects file: not every value can be pickled.
                 line = row.given and line_of(row.given, difference, self._encoder.columns)
-                pickle.dump((row.key, row.text, row.position, row.index, line, row.rows_path), self._file)
+                with _on_disk():
+                    place = self._file.seek(0, 2)
+                    pickle.dump((row.key, row.text, row.position, row.index, line, row.rows_path), self._file)
             self._in_hand -= 1
             if self._held.pop(row.key, None) is not None:  # batches that share a key arrive in source order
                 report.duplicate_count += 1
@@ -66,10 +71,11 @@ class Compare(Ingest):
             self.retry.sleep(STALE_SECONDS)
             self._final = True
             for key, place in list(self._held.items()):
-                self._file.seek(place)
+                with _on_disk():
+                    self._file.seek(place)
+                    row = Pending(*pickle.load(self._file))  # noqa: S301 # written above
                 del self._held[key]
                 self._in_hand += 1
-                row = Pending(*pickle.load(self._file))  # noqa: S301 # written above
                 row.given = row.given and json.loads(row.given)
                 self._put(row)
             super()._complete()
@@ -79,12 +85,24 @@ class Compare(Ingest):
         report = self.report
         count = report.different_count + report.missing_count + report.rejected_count
         if count and self.options.on_difference == "fail":
-            where = f" They are in {self._found.path}." if self._found.path else ""
             named = listed([*self._found.first, *self._rejects.first], count)
-            raise RowsDifferError(f"Not all rows are stored as in the source: {report.counts()}.{where}{named}")
+            raise RowsDifferError(
+                f"Not all rows are stored as in the source: {report.counts()}.{self._found.where()}{named}"
+            )
 
     def _close(self, failed: bool) -> None:
         self.report.unconfirmed_count += len(self._held)
-        self._file.close()
+        with suppress(OSError):  # of what is not written yet
+            self._file.close()
         self._found.close(failed=failed)
         self.report.differences_path = self._found.path
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = "Rows that differ cannot be kept in a temporary file until they are read again"
+        where = "Make room for it, or set TMPDIR to another folder."
+        raise SourceUnavailableError(f"{what}: {excerpt(str(error)).rstrip('.')}. {where}") from None

@@ -50,8 +50,8 @@ class Event:
 class Deliveries:
     """The batches in flight: at most ``concurrency`` at a time, and never two that share a key.
 
-    After a request times out, rows with its keys wait for ``read_timeout`` seconds (60 at most): Milvus or a gateway
-    may still apply the request, and it must not overwrite a newer row.
+    After a request is sent and not answered, rows with its keys wait for ``read_timeout`` seconds (60 at most): Milvus
+    or a gateway may still apply the request, and it must not overwrite a newer row.
     """
 
     def __init__(self, options: Options, lanes: Lanes, read_timeout: float) -> None:
@@ -65,6 +65,7 @@ class Deliveries:
         self._tries, self._error = 0, DataRefusedError("")
         self._undecided: list[Part] = []
         self._refused: list[tuple[Part, DataRefusedError]] = []  # each part is a single row
+        self._rejected = 0  # rows that were rejected although none was accepted: at most one
 
     def busy(self) -> bool:
         """Whether parts are being sent or waiting to be sent."""
@@ -121,8 +122,9 @@ class Deliveries:
 
     def _give_up(self) -> Event:
         """End the doubt: reject the row if there is only one. If there are several, the rows are not at fault."""
-        count, error = len(self._refused), self._error
+        count, error = len(self._refused) + self._rejected, self._error
         if count == 1 and not self._undecided:
+            self._rejected = 1
             return Event(refused=self._reject())
         what = f"Milvus accepted none of the rows, not even the {count} sent alone: the rows are not the cause."
         return Event(error=type(error)(f"{what} {error.args[0]}", code=error.code, http_status=error.http_status))

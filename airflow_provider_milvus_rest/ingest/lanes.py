@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -51,8 +52,10 @@ class Lanes:
     def __init__(self, send: Callable[[list[Pending]], object], retry: Retry) -> None:
         self._send, self._retry = send, retry
         self._todo: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
-        # Not a SimpleQueue: before Python 3.13, its get waits forever if a signal handler runs past the timeout.
-        self._done: queue.Queue[Sent | Outcome] = queue.Queue()
+        # A signal that raises may leave a Queue locked. It cannot interrupt a SimpleQueue, but before Python 3.13, one
+        # whose handler runs past the timeout of its get makes it wait forever: so a lock is waited for, not the queue.
+        self._done: queue.SimpleQueue[Sent | Outcome] = queue.SimpleQueue()
+        self._news = threading.Lock()  # free if something is done
         self._threads: list[threading.Thread] = []
         self.sending = 0
 
@@ -67,21 +70,30 @@ class Lanes:
 
     def next(self, timeout: float) -> Sent | Outcome:
         """Wait for the next event. Raises queue.Empty after ``timeout`` seconds."""
-        item = self._done.get(timeout=timeout)
+        end = time.monotonic() + timeout
+        while self._done.empty():
+            if not self._news.acquire(timeout=max(0.0, end - time.monotonic())):
+                raise queue.Empty
+        item = self._done.get()
         self.sending -= isinstance(item, Outcome)
         return item
 
     def close(self, seconds: float) -> None:
         """End the threads, and wait up to ``seconds``. A thread that is still sending ends after its request."""
-        for _ in self._threads:
-            self._todo.put(None)
+        self._todo.put(None)
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         while part := self._todo.get():
-            self._done.put(self._outcome(part))
+            self._tell(self._outcome(part))
+        self._todo.put(None)  # for the next thread: a signal may have kept one out of the list
+
+    def _tell(self, item: Sent | Outcome) -> None:
+        self._done.put(item)
+        with suppress(RuntimeError):  # the lock is free already
+            self._news.release()
 
     def _outcome(self, part: Part) -> Outcome:
         """Send a part until it is acknowledged or refused, or a retry no longer helps."""
@@ -91,7 +103,7 @@ class Lanes:
 
         def attempt() -> Any:
             nonlocal timed_out, is_retry
-            self._done.put(Sent(size, is_retry))
+            self._tell(Sent(size, is_retry))
             is_retry = True
             try:
                 return self._send(rows)

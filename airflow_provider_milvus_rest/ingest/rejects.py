@@ -26,7 +26,8 @@ class Rejects:
         self._file, self._name = file, name
         self.limit = 0 if file is None else max_rejects
         self._stream: IO[bytes] | None = None
-        self._broken = False
+        self._broken: InputError | None = None
+        self._closed = False
         self.first: list[RowError] = []
         self.count = 0
 
@@ -62,7 +63,8 @@ class Rejects:
 
         :param failed: whether the run has failed. Its error matters more than one from closing the file.
         """
-        if self._stream is not None:
+        if self._stream is not None and not self._closed:
+            self._closed = True
             with suppress(InputError) if failed else nullcontext(), self._writing():
                 self._stream.close()
 
@@ -71,18 +73,24 @@ class Rejects:
         try:
             yield
         except Exception as error:  # whatever the storage's client raises
-            self._broken = True
             cls = InputError if isinstance(error, _PERMANENT) else SourceUnavailableError
             where = without_connection(str(self._file))
-            raise cls(f"{self._name}: {where} cannot be written: {said_of(self._file, error)}") from None
+            self._broken = cls(f"{self._name}: {where} cannot be written: {said_of(self._file, error)}")
+            raise self._broken from None
+
+    def where(self) -> str:
+        """Where the rows are, or why they are not there, as the sentence for an error. Closes the file."""
+        self.close(failed=True)
+        if self._broken:
+            return f" {str(self._broken).rstrip('.')}."
+        return f" They are in {self.path}." if self.path else ""
 
     def error(self, read_count: int) -> RowsRejectedError:
         """The error that names the first rejected rows and the totals."""
         rows = f"{self.count} of {read_count} row{'s' * (read_count != 1)} read so far"
         rejected = f"{'is' if self.count == 1 else 'are'} rejected"
         allowed = "" if self._file is None else f" (max_rejects={self.limit})"
-        where = f" They are in {self.path}." if self.path else ""
-        return RowsRejectedError(f"{rows} {rejected}{allowed}.{where}{listed(self.first, self.count)}")
+        return RowsRejectedError(f"{rows} {rejected}{allowed}.{self.where()}{listed(self.first, self.count)}")
 
 
 def listed(errors: Sequence[RowError], count: int) -> str:

@@ -38,14 +38,21 @@ class Report:
         """Rows that this run has processed successfully."""
         return int(getattr(self, f"{self.parts[0]}_count"))
 
+    def _accounted(self) -> int:
+        return sum(getattr(self, f"{part}_count") for part in self.parts)
+
     def check(self) -> None:
         """Raise AssertionError if rows were lost or counted twice."""
-        accounted = sum(getattr(self, f"{part}_count") for part in self.parts)
+        accounted = self._accounted()
         if accounted != self.read_count:
             raise AssertionError(
                 f"{self.read_count} rows were read but {accounted} are accounted for ({self.summary()}). "
                 "This is a bug in airflow-provider-milvus-rest: please report it."
             )
+
+    def interrupted(self) -> None:
+        """Count as unconfirmed what is not accounted for: a signal may have come between two counts."""
+        self.unconfirmed_count += self.read_count - self._accounted()
 
     def outputs(self) -> dict[str, Any]:
         """The counts by name, ready for XCom."""

@@ -41,8 +41,11 @@ class _Tries:
             self.ambiguous_since = None
         retry_after = error.retry_after or 0.0
         if left <= 0 or retry_after > left:
-            if self.failed > 1:
-                error.args = (f"{error.args[0]} Tried {self.failed} times in {now - self.since:.0f} s.",)
+            said = f" Tried {self.failed} times in {now - self.since:.0f} s." if self.failed > 1 else ""
+            if retry_after > max(left, 0.0):
+                asked = f"The server asked to wait {retry_after:.0f} s before the next request"
+                said += f" {asked}, but retry_budget is too short: only {max(left, 0):.0f} s are left for retries."
+            error.args = (f"{error.args[0]}{said}",)
             raise error
         longest = min(_MAX_PAUSE, 0.25 * 2.0 ** min(self.failed - 1, 9))
         return max(retry_after, min(left, longest * random.uniform(0.5, 1)))  # noqa: S311
@@ -73,6 +76,7 @@ class Retry:
         self._answered = False
         self._not_before = 0.0
         self.acknowledged = False  # whether an upsert was acknowledged: the credentials are right
+        self.waiting = False  # whether in_thread was left before its function had ended
         self.stopped = False  # when True, no more requests are started
 
     def call(self, send: Callable[[], T]) -> T:
@@ -107,12 +111,14 @@ class Retry:
             except BaseException as error:  # for the caller
                 future.set_exception(error)
 
+        self.waiting = True
         threading.Thread(target=run, name="milvus-rest-call", daemon=True).start()
         end = time.monotonic() + seconds
         while not wait([future], TICK).done:
             self.check()
             if time.monotonic() > end:
                 raise e.ConnectError(f"Milvus did not answer within {seconds:g} s.")
+        self.waiting = False
         return future.result()
 
     def check(self) -> None:
@@ -139,8 +145,8 @@ class Retry:
     def _leave(self, error: e.MilvusRestError | None) -> None:
         with self._changed:
             self._sending -= 1
-            if error is None or not error.retryable:  # the server responded, if only with an error
-                self._answered = True
+            self._answered = self._answered or error is None or error.http_status is not None
+            if error is None or not error.retryable:
                 self._allowed = min(self._concurrency, self._allowed + 1 / self._allowed)
             elif not isinstance(error, _AMBIGUOUS):
                 self._allowed = max(1.0, self._allowed / 2)

@@ -53,7 +53,8 @@ class Ingest:
         self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
         self._in_hand = 0  # rows that were read but are neither in a batch nor rejected yet
         self._ids: list[tuple[int, Key]] = []
-        self._sample: dict[Key, Pending] = {}  # some of the stored rows, the last one of each key
+        self._sample: dict[int, Pending] = {}  # some of the stored rows, by place
+        self._places: dict[Key, int] = {}  # so that a later row replaces an earlier one with its key
 
     def run(self, source: Entities | FileRows) -> None:
         """Upsert the rows of ``source``.
@@ -62,12 +63,22 @@ class Ingest:
             to ``batch_size`` rows are still checked, so that the error can name more than one.
         :raises MilvusRestError: a request fails after its retries, or Milvus accepts none of the rows.
         """
+        try:
+            self._run(source)
+        except Exception:
+            raise
+        except BaseException:
+            self.report.interrupted()
+            raise
+
+    def _run(self, source: Entities | FileRows) -> None:
         failed, seconds = True, _STOP_SECONDS
         try:
             try:
                 self._read(source)
                 self._complete()
                 if self._rejects.failed:
+                    self._stop(math.inf)  # the error names a file that must be complete
                     raise self._rejects.error(self.report.read_count)
                 if self._batch.rows or self._deliveries.unconfirmed():
                     raise AssertionError("The run ended with rows that were not sent. Please report this bug.")
@@ -77,12 +88,11 @@ class Ingest:
                 self._verify()
                 failed = False
             except Exception:
-                seconds = math.inf  # requests in flight get a response or time out
+                # Requests in flight get a response or time out, unless they had the time.
+                seconds = 0.0 if self.retry.stopped else math.inf
                 raise
             finally:
-                self.retry.stopped = True
-                self._deliveries.stop()
-                self._await(seconds)
+                self._stop(seconds)
         finally:  # also if a signal interrupts the wait
             self._finish(failed)
 
@@ -204,11 +214,12 @@ class Ingest:
         for count, row in enumerate(rows if size else (), self.report.done + 1):
             if row.key in UNREADABLE_KEYS:
                 continue
-            if row.key in self._sample or len(self._sample) < size:
-                self._sample[row.key] = row
-            elif random.randrange(count) < size:  # noqa: S311
-                del self._sample[random.choice([*self._sample])]  # noqa: S311
-                self._sample[row.key] = row
+            place = len(self._sample) if len(self._sample) < size else random.randrange(count)  # noqa: S311
+            place = self._places.get(row.key, place)
+            if place < size:
+                if place in self._sample:
+                    del self._places[self._sample[place].key]
+                self._sample[place], self._places[row.key] = row, place
         self.report.upsert_count += len(rows)
         self.report.drop(rows)
         if self.report.upsert_ids is not None:
@@ -249,8 +260,13 @@ class Ingest:
         """The row as it was read, or if that was not kept, decoded from its text."""
         return self._encoder.decode(row.text) if row.given is None else row.given
 
-    def _await(self, seconds: float) -> None:
-        """Process requests in flight for up to ``seconds``, or :data:`_STOP_SECONDS` if the task is told to stop."""
+    def _stop(self, seconds: float) -> None:
+        """Send nothing more, and process requests in flight for up to ``seconds``.
+
+        If the task is told to stop, wait only :data:`_STOP_SECONDS`.
+        """
+        self.retry.stopped = True
+        self._deliveries.stop()
         deadline = time.monotonic() + seconds
         while self._lanes.sending and time.monotonic() < deadline:
             if self.retry.stop.now and deadline == math.inf:
@@ -261,7 +277,7 @@ class Ingest:
     def _finish(self, failed: bool) -> None:
         """Count rows that are not sent or not answered as unconfirmed, and end the run."""
         report = self.report
-        if self._lanes.sending:
+        if self._lanes.sending or self.retry.waiting:
             self.client.abort()  # so that no thread keeps waiting for a response
         report.unconfirmed_count += self._in_hand + len(self._batch.rows) + self._deliveries.unconfirmed()
         self._lanes.close(1)

@@ -1,5 +1,6 @@
 """A client for Milvus's REST API. Its methods return data or raise exceptions, and do not retry."""
 
+import calendar
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -92,7 +93,8 @@ class MilvusRestClient:
         The ends of the Int64 range are not found: -2**63 is not queried, and Milvus 2.3.5 does not find 2**63-1.
 
         :param partition_name: the partition to search, with ``api_version`` v2; default: all.
-        :raises RequestRefusedError: for example, if the collection is not loaded (code 101).
+        :raises RequestRefusedError: for example, if the collection was not loaded when it was described (code 101).
+        :raises NotReadyError: for example, if it was, but is not now.
         """
         if partition_name is not None:
             self.check_partition(partition_name)
@@ -119,7 +121,7 @@ class MilvusRestClient:
             answer = self._answer(*self._transport.send(call), call)
             try:
                 return read(answer.data)
-            except (AttributeError, KeyError, TypeError, ValueError):
+            except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
                 found = self._excerpt(json.dumps(answer.data))
                 message = f"Milvus reported success, but the response has no {expected}: {found}"
                 raise e.UnexpectedAnswerError(message, code=answer.code) from None
@@ -155,6 +157,8 @@ class MilvusRestClient:
             cls, remedy = codes.class_of_message(code, said) or (codes.class_of_answer(status, code), None)
             if cls is e.DataRefusedError and not call.has_rows:
                 cls = e.RequestRefusedError
+            if code == 101 and call.reads:  # a restarted Milvus accepts writes before reads
+                cls = e.NotReadyError
             message = f"Milvus says: {self._excerpt(said) or 'no message'}."
             if cls is e.UnexpectedAnswerError:
                 message = f"Milvus reported success, but the response has no data: {self._excerpt(text)}."
@@ -201,6 +205,7 @@ def _retry_after(header: str) -> float | None:
     try:
         if header.strip().isdecimal():
             return float(header)
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+        date = parsedate_to_datetime(header)  # without a time zone if it is in the form of C's asctime
+        return max(0.0, calendar.timegm(date.utctimetuple()) - time.time())
     except (TypeError, ValueError, OverflowError):
         return None

@@ -22,6 +22,7 @@ class Call:
     params: Mapping[str, str] | None = None
     body: bytes | None = None
     has_rows: bool = False  # whether rows may be the cause of a refusal
+    reads: bool = False  # whether it reads rows of a loaded collection
     collection_name: str | None = None
 
 
@@ -73,7 +74,7 @@ class Dialect:
             body["consistencyLevel"] = "Strong"  # Milvus 3.0 reads it, earlier versions ignore it
         if partition_name:
             body["partitionNames"] = [partition_name]
-        call = partial(Call, "POST", collection_name=schema.name)
+        call = partial(Call, "POST", collection_name=schema.name, reads=schema.is_loaded)
         if schema.key_type is int:
             return call(f"{self.rows_path}/get", body=orjson.dumps(body | {"id": keys}))
         keys_in = f"{schema.primary_key.name} in {json.dumps(keys, ensure_ascii=False)}"

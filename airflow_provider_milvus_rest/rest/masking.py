@@ -17,18 +17,23 @@ class Masking:
 
     def __init__(self, token: str | None) -> None:
         secrets = {token or "", (token or "").partition(":")[2]} - {_DEFAULT_PASSWORD}
-        forms = {form for secret in secrets for form in _forms(secret) if len(form) > 4}
+        forms = {form for secret in secrets for form in map(_on_one_line, _forms(secret)) if len(form) > 4}
         self._forms = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """Return the beginning of ``text`` without the secrets, unescaped only as far as needed to find them."""
-        masked = text = text[:_MAX_CHARS]
+        """Return the beginning of ``text`` on one line, without the secrets, unescaped only to find them."""
+        masked = text = _on_one_line(text)
         for _ in range(_MAX_DEPTH):
             for form in self._forms:
                 if form in text:
                     masked = text = text.replace(form, "***")
-            text = _ESCAPED.sub(_unescaped, text)
+            text = _on_one_line(_ESCAPED.sub(_unescaped, text))
         return masked
+
+
+def _on_one_line(text: str) -> str:
+    """The beginning of ``text``. A secret at its end may be cut, but is too far from what messages show."""
+    return " ".join(text.split(maxsplit=_MAX_CHARS))[:_MAX_CHARS]
 
 
 def _forms(secret: str) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -119,7 +120,7 @@ class Transport:
         """
         if self._pid != os.getpid():  # forked: the connections and their responses belong to the parent process
             self._open()
-        settings = self._settings
+        settings, self._adapter.state.sent = self._settings, False
         try:
             with self._session.request(
                 call.method,
@@ -135,17 +136,18 @@ class Transport:
                 self._uses_http = True
                 if response.status_code == 407:
                     raise e.ConnectionSettingsError(_PROXY_ASKS, http_status=407)
-                return response, self._text(response)
+                return response, self._text(response, call)
         except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise self._error(error) from None
 
-    def _text(self, response: requests.Response) -> str:
+    def _text(self, response: requests.Response, call: Call) -> str:
         content = bytearray()
         for chunk in response.iter_content(_READ_BYTES):
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
                 message = f"{self._settings.base_url} sent a response of more than {MAX_ANSWER_BYTES >> 20} MiB."
-                raise e.UnexpectedAnswerError(message, http_status=response.status_code)
+                cls = e.RequestTooLargeError if call.reads else e.UnexpectedAnswerError
+                raise cls(message, http_status=response.status_code)
         return content.decode(errors="replace")
 
     def _error(self, error: Exception) -> e.MilvusRestError:
@@ -173,7 +175,7 @@ class Transport:
             if (seen in reason if isinstance(seen, str) else isinstance(error, seen) or isinstance(inner, seen))
         )
         found = cls(message.format(where=where, reason=reason, settings=settings))
-        found.timed_out = isinstance(inner, urllib3.exceptions.ReadTimeoutError)
+        found.timed_out = cls is e.ConnectError and self._adapter.state.sent
         return found
 
 
@@ -185,11 +187,15 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 class _Adapter(HTTPAdapter):
-    """Creates the connections below, and keeps their sockets by id: copying a dict's references is atomic."""
+    """Creates the connections below, and keeps their sockets by id: copying a dict's references is atomic.
+
+    ``state.sent`` is whether this thread's request was sent to its end.
+    """
 
     def __init__(self, read_timeout: float) -> None:
         self.read_timeout = read_timeout
         self.sockets: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.state = threading.local()
         super().__init__(pool_maxsize=MAX_CONCURRENCY)
 
     def get_connection_with_tls_context(self, *arguments: Any, **keywords: Any) -> Any:
@@ -242,6 +248,7 @@ class _Connection(HTTPConnection):
         if self.sock is not None:
             self.timeout = self._adapter.read_timeout
         super().request(*arguments, **keywords)
+        self._adapter.state.sent = True
 
     def response_class(self, sock: socket.socket, **keywords: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         response = http.client.HTTPResponse(sock, **keywords)

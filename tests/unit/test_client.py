@@ -307,6 +307,9 @@ SPELLINGS = [
         b64encode("pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
         b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
         quote_plus(b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode()),
+        "pa\"ss\\wörd<&>'/€😀\n  x",  # wrapped
+        "pa\"ss\\wörd<&>'/€😀&nbsp;x",
+        " " * 16_370 + "pa\"ss\\wörd<&>'/€😀 x",
     )
 ]
 
@@ -646,15 +649,20 @@ def test_how_v2_is_asked_for_keys(server: ScriptedServer) -> None:
     ]
 
 
-@pytest.mark.parametrize("data", [[{"key": 3}], [{"id": 1}], [{"key": None}], [1], 1, None])
+@pytest.mark.parametrize("data", [[{"key": 3}], [{"key": float("inf")}], [{"id": 1}], [{"key": None}], [1], 1, None])
 def test_what_is_no_answer_about_keys(server: ScriptedServer, client: MilvusRestClient, data: Any) -> None:
     server.script("/v1/vector/get", Reply({"code": 200, "data": data}))
     with pytest.raises(e.UnexpectedAnswerError):
         client.stored_keys(INTS, [1])
 
 
-def test_keys_of_a_collection_that_is_not_loaded(server: ScriptedServer, client: MilvusRestClient) -> None:
+@pytest.mark.parametrize(("loaded", "error"), [(False, e.RequestRefusedError), (True, e.NotReadyError)])
+def test_keys_of_a_collection_that_is_not_loaded(
+    server: ScriptedServer, client: MilvusRestClient, loaded: bool, error: type[Exception]
+) -> None:
+    """If it was when it was described, Milvus was restarted since."""
     server.script("/v1/vector/get", Reply({"code": 101, "message": "collection not loaded[collection=1]"}))
-    with pytest.raises(e.RequestRefusedError) as caught:
-        client.stored_keys(INTS, [1])
+    with pytest.raises(error) as caught:
+        client.stored_keys(INTS.model_copy(update={"is_loaded": loaded}), [1])
+    assert isinstance(caught.value, e.MilvusRestError)
     assert caught.value.code == 101

@@ -87,6 +87,17 @@ def test_one_good_row_among_forty_is_found(tmp_path: Path, good: int) -> None:
     assert (report.upsert_count, report.rejected_count) == (1, 39)
 
 
+@pytest.mark.parametrize(("key", "limits"), [("one", {}), ("many", {"max_request_bytes": 1})])
+def test_rows_that_cannot_be_kept_until_others_are_tried_fail_the_run_as_well(
+    tmp_path: Path, key: str, limits: dict[str, int]
+) -> None:
+    report = IngestReport()
+    rows = [(1 if key == "one" else number, -1) for number in range(30)]
+    with pytest.raises(e.DataRefusedError, match="Milvus accepted none of the rows, not even the 2 sent alone"):
+        run(Store(), rows, rejects_in(tmp_path), report, batch_size=1, **limits)
+    assert report.rejected_count == 1
+
+
 def test_one_refused_row_alone_is_rejected(tmp_path: Path) -> None:
     report = run(Store(), [(1, -1)], rejects_in(tmp_path))
     assert (report.read_count, report.upsert_count, report.rejected_count) == (1, 0, 1)
@@ -266,7 +277,7 @@ def test_stored_keys_are_looked_up_in_one_request_as_soon_as_the_collection_is_l
         def stored_keys(self, schema: Any, keys: list[int], partition_name: str | None) -> set[int]:
             asked.append(len(keys))
             if len(asked) < calls:
-                raise e.RequestRefusedError("collection not loaded", code=101)
+                raise e.NotReadyError("collection not loaded", code=101)
             return super().stored_keys(schema, keys, partition_name)
 
     monkeypatch.setattr(Retry, "sleep", lambda *_: None)
@@ -285,7 +296,7 @@ def test_rows_that_cannot_be_looked_up_are_not_skipped(monkeypatch: pytest.Monke
 
     class NotLoaded(Store):
         def stored_keys(self, *_: Any, **__: Any) -> set[int]:
-            raise e.RequestRefusedError("collection not loaded", code=101)
+            raise e.NotReadyError("collection not loaded", code=101)
 
     store, state, lines = NotLoaded(), State(), list[str]()
     with pytest.raises(e.RowsRejectedError):
@@ -308,12 +319,15 @@ def test_a_look_up_that_is_not_answered_does_not_hold_up_the_retry(monkeypatch: 
             release.wait(10)
             return set()
 
+        def abort(self) -> None:
+            release.set()
+
     store, state, lines = Silent(), State(), list[str]()
     with pytest.raises(e.RowsRejectedError):
         run(store, [(1, 1), (2, 1), (3, -1)], checkpoint=checkpoint(state), batch_size=1)
     begin = time.monotonic()
     report = run(store, [(1, 1), (2, 1)], checkpoint=Checkpoint(state, "source", lines.append), concurrency=1)
-    release.set()
+    assert release.is_set()
     assert time.monotonic() - begin < 3
     assert (report.resumed_count, report.upsert_count) == (0, 2)
     assert lines == [
@@ -525,7 +539,7 @@ def progress_of(*keys: Any) -> State:
 
 
 MAX = 2**63 - 1
-NOT_LOADED, NO = e.RequestRefusedError("not loaded", code=101), e.RequestRefusedError("no", code=1)
+NOT_LOADED, NO = e.NotReadyError("not loaded", code=101), e.RequestRefusedError("no", code=1)
 
 
 @pytest.mark.parametrize(

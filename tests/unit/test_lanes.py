@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +18,12 @@ from hypothesis import strategies as st
 
 from airflow_provider_milvus_rest import exceptions as e
 from airflow_provider_milvus_rest.ingest import report as report_module
+from airflow_provider_milvus_rest.ingest.batches import Pending
+from airflow_provider_milvus_rest.ingest.lanes import Lanes, Outcome, Part, Sent
 from airflow_provider_milvus_rest.ingest.report import IngestReport, Progress
 from airflow_provider_milvus_rest.ingest.retry import Retry
+from airflow_provider_milvus_rest.ingest.run import Ingest
+from airflow_provider_milvus_rest.options import Options
 from airflow_provider_milvus_rest.rest.models import UpsertRequest, UpsertResult
 from airflow_provider_milvus_rest.rows.readers import Entities
 from airflow_provider_milvus_rest.rows.schema import CollectionSchema, FieldSchema
@@ -296,3 +301,71 @@ def test_rows_that_an_earlier_try_has_stored_are_not_part_of_the_rate(monkeypatc
     assert report.summary().endswith(" 10.0 s, 10 rows/s")
     report.resumed_count = 995
     assert report.summary().endswith(" 10.0 s")
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["batches.Batch.add", "deliveries.Deliveries.submit", "deliveries.Deliveries._settle", "run.Ingest._close"],
+)
+def test_a_signal_between_two_counts_loses_no_row(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rows are on their way from one place to another."""
+
+    def interrupt(*_: Any) -> None:
+        monkeypatch.undo()  # once
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"airflow_provider_milvus_rest.ingest.{where}", interrupt)
+    report = IngestReport()
+    with pytest.raises(KeyboardInterrupt):
+        runs.ingest(Store(), SCHEMA, Entities(entities((key, 1) for key in range(30))), report=report, batch_size=10)
+    assert report.read_count == report.upsert_count + report.unconfirmed_count > 0
+
+
+def test_a_signal_while_a_thread_starts_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, start = time.monotonic(), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.endswith("lane-1"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    store = Store(delay=lambda: 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        runs.ingest(store, SCHEMA, Entities(entities((key, 1) for key in range(30))), batch_size=10)
+    assert time.monotonic() - begin < 0.8
+    time.sleep(0.1)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("milvus-rest-lane")]
+
+
+def test_a_sample_is_kept_in_little_time_and_holds_the_last_row_of_each_key() -> None:
+    report, options = IngestReport(), Options(verify_sample=20_000)
+    progress = Progress(report, lambda: None, lambda _: None)
+    ingest = Ingest(Store(), SCHEMA, options, report, Retry(0, 1), progress)  # type: ignore[arg-type]
+    rows = [Pending(number % 70_000, b"", "", number) for number in range(100_000)]
+    begin = time.monotonic()
+    ingest._acknowledge(rows, None)
+    assert time.monotonic() - begin < 1.5
+    last = {row.key: row for row in rows}
+    assert len({row.key for row in ingest._sample.values()}) == len(ingest._sample) == 20_000
+    assert all(last[row.key] is row for row in ingest._sample.values())
+
+
+def test_a_signal_within_a_wait_does_not_lock_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may raise in any line of Python code: in none of them is a lock held, as ``queue.Queue`` would hold one."""
+    lanes = Lanes(lambda _: time.sleep(0.2), Retry(0, 1))
+    frames: list[str] = []
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        frames.append(frame.f_code.co_filename)
+        return trace
+
+    lanes.submit(Part(None, [Pending(1, b"", "")]))
+    sys.settrace(trace)
+    try:
+        items = [lanes.next(1), lanes.next(1)]
+    finally:
+        sys.settrace(None)
+    lanes.close(1)
+    assert [type(item) for item in items] == [Sent, Outcome]
+    assert not [name for name in frames if name.endswith(("queue.py", "threading.py"))]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,86 @@ def test_a_comparison_that_is_too_large_is_halved(server: ScriptedServer, hook: 
     server.script(GET, as_sent(), limited)
     rows = [entity(key) for key in range(9)]
     assert hook.compare("docs", rows, batch_size=4, concurrency=1).equal_count == 9
+
+
+def test_a_comparison_whose_answer_is_too_large_is_halved(
+    server: ScriptedServer, hook: MilvusRestHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_milvus_rest.rest.transport.MAX_ANSWER_BYTES", 500)
+    server.script(GET, as_sent())
+    report = hook.compare("docs", [entity(key) for key in range(40)], batch_size=20, retry_budget=0)
+    assert report.equal_count == 40
+
+
+def test_a_milvus_that_was_restarted_has_time_to_load_the_collection(
+    server: ScriptedServer, hook: MilvusRestHook
+) -> None:
+    """It takes writes before; describe says that it is loaded."""
+    rows, not_loaded = [entity(key) for key in range(4)], Reply({"code": 101, "message": "collection not loaded"})
+    server.script(GET, not_loaded, not_loaded, as_sent())
+    assert hook.ingest("docs", rows, verify_sample=4).verified_count == 4
+    server.script(GET, not_loaded, not_loaded, as_sent())
+    assert hook.compare("docs", rows).equal_count == 4
+
+
+def test_a_comparison_does_not_wait_for_what_may_be_answered_late(server: ScriptedServer, hook: MilvusRestHook) -> None:
+    server.script(GET, Reply("timeout", 408), as_sent())
+    begin = time.monotonic()
+    assert hook.compare("docs", [entity(key) for key in (1, 2, 1, 3)], batch_size=2).equal_count == 4
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("how", ["no folder", "no room"])
+def test_rows_that_differ_need_a_temporary_file(
+    server: ScriptedServer, hook: MilvusRestHook, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(compare_module, "_SPOOLED_BYTES", 1)
+    if how == "no folder":
+        monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    else:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda *_, **__: open("/dev/full", "w+b"))  # noqa: SIM115
+    server.script(GET, NOTHING)
+    report = CompareReport()
+    rows = [entity(key) for key in range(300)]
+    with pytest.raises(e.SourceUnavailableError, match=r"temporary file until they are read again: .*set TMPDIR"):
+        hook.compare("docs", rows, on_difference="report", report=report)
+    assert report.unconfirmed_count == 300
+
+
+@pytest.mark.parametrize("how", ["ingest", "compare"])
+def test_an_error_does_not_name_a_file_that_could_not_be_written(
+    server: ScriptedServer, hook: MilvusRestHook, tmp_path: Path, how: str
+) -> None:
+    class Stream(io.BytesIO):
+        def close(self) -> None:
+            raise OSError("the bucket is gone")
+
+    class Remote(type(tmp_path)):  # type: ignore[misc]
+        def open(self, *_: Any) -> Any:
+            return Stream()
+
+    server.script(GET, NOTHING)
+    rows, file, why = (
+        [entity("x"), entity(1)],
+        Remote(tmp_path / "rows.jsonl"),
+        "be written: OSError: the bucket is gone",
+    )
+    if how == "ingest":
+        with pytest.raises(e.RowsRejectedError, match=why) as caught:
+            hook.ingest("docs", rows, on_reject="skip", max_rejects=0, rejects_file=file)
+    else:
+        with pytest.raises(e.RowsDifferError, match=why) as caught:  # type: ignore[assignment]
+            hook.compare("docs", rows, differences_file=file)
+    assert "They are in" not in str(caught.value)
+
+
+def test_a_thread_that_reads_back_ends_with_the_run(server: ScriptedServer, hook: MilvusRestHook) -> None:
+    server.script(GET, Reply(before=lambda: time.sleep(4)))
+    threading.Timer(0.5, hook.stop).start()
+    with pytest.raises(e.StoppedError):
+        hook.ingest("docs", [entity(1)], verify_sample=1)
+    time.sleep(0.5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "milvus-rest-call"]
 
 
 def test_the_sum_holds_if_differences_cannot_be_written(
@@ -182,6 +264,13 @@ def test_a_report_adds_up_over_runs(server: ScriptedServer, hook: MilvusRestHook
         hook.ingest("docs", [entity(1)], report=report, retry_budget=0)
     hook.ingest("docs", [entity(1)], report=report)
     assert (report.read_count, report.upsert_count, report.unconfirmed_count) == (2, 1, 1)
+
+
+def test_a_report_with_counts_does_not_move_where_a_try_resumes(server: ScriptedServer, hook: MilvusRestHook) -> None:
+    report = hook.ingest("docs", [entity(1)])
+    with pytest.raises(e.InputError, match="with checkpoint, pass a new report"):
+        hook.ingest("docs", [entity(2)], report=report, checkpoint=Checkpoint(State(), "source", lambda _: None))
+    assert report.read_count == 1
 
 
 @pytest.mark.parametrize(

@@ -300,10 +300,19 @@ def test_the_server_says_when(clock: Any) -> None:
     retry.call(lambda: None)
     assert retry.call(failing(e.OverloadedError("x", retry_after=7), None)) == "done"
     assert 7 <= clock.now - 1000 <= 7.2
-    with pytest.raises(e.OverloadedError):
+    with pytest.raises(e.OverloadedError) as caught:
         retry.call(failing(e.OverloadedError("x", retry_after=500)))
+    assert str(caught.value) == (
+        "x The server asked to wait 500 s before the next request, but retry_budget is too short: only 120 s are left "
+        "for retries."
+    )
     assert clock.now - 1000 <= 7.2  # it does not wait for what comes after the budget
     assert retry.call(failing(e.OverloadedError("x", retry_after=120), None)) == "done"
+
+
+def test_an_error_that_the_server_sent_is_its_first_response(clock: Any) -> None:
+    retry = Retry(120, 2)
+    assert retry.call(failing(e.OverloadedError("x", http_status=429, retry_after=31), None)) == "done"
 
 
 def test_stop_ends_the_waiting() -> None:
@@ -362,18 +371,25 @@ def test_lanes_speed_up_again(clock: Any) -> None:
         ("3", 3),
         ("0", 0),
         pytest.param(formatdate(time.time() + 100_000, usegmt=True), 100_000, id="a date"),
+        pytest.param(time.asctime(time.gmtime(time.time() + 100_000)), 100_000, id="a date of asctime"),
         ("soon", None),
         ("-5", None),
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         (None, None),
     ],
 )
-def test_retry_after(server: ScriptedServer, header: str | None, seconds: float | None) -> None:
+def test_retry_after(
+    server: ScriptedServer, header: str | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
     server.script(DESCRIBE, Reply("busy", 429, {"Retry-After": header} if header else {}))
     with MilvusRestClient(ConnectionSettings.from_connection(host=server.url)[0]) as client:
         with pytest.raises(e.OverloadedError) as caught:
             client.describe_collection("docs")
-    assert caught.value.retry_after == (pytest.approx(seconds, abs=50_000) if seconds else seconds)
+    monkeypatch.undo()
+    time.tzset()
+    assert caught.value.retry_after == (pytest.approx(seconds, abs=3000) if seconds else seconds)
 
 
 @pytest.mark.parametrize("budget", [-1, float("nan"), float("inf"), "2m", True, None, timedelta(seconds=-5)])

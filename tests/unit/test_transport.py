@@ -86,7 +86,19 @@ def test_an_answer_cut_within_its_first_line_is_a_broken_connection(text: bytes)
     with RawServer(says(text)) as server, client_of(server.url) as client:
         with pytest.raises(e.ConnectError) as caught:
             client.list_collections()
-    assert not caught.value.timed_out
+    assert caught.value.timed_out  # it has had the whole request
+
+
+@TLS
+def test_a_request_of_which_the_answer_is_cut_may_still_be_applied(tls: bool, context: ssl.SSLContext) -> None:
+    text = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"
+    with RawServer(says(text), context if tls else None) as server, client_of(server.url) as client:
+        with pytest.raises(e.ConnectError) as caught:
+            client.upsert(ONE, [1])
+    assert caught.value.timed_out
+    with client_of(server.url) as client, pytest.raises(e.ConnectError, match="refused") as refused:
+        client.upsert(ONE, [1])
+    assert not refused.value.timed_out
 
 
 @pytest.mark.parametrize(
@@ -165,8 +177,9 @@ def test_an_early_413_is_read(tls: bool, context: ssl.SSLContext) -> None:
 @TLS
 def test_a_connection_that_breaks_while_sending(tls: bool, context: ssl.SSLContext) -> None:
     with RawServer(lambda connection: bool(head_of(connection)), context if tls else None) as server:  # type: ignore[arg-type]
-        with client_of(server.url) as client, pytest.raises(e.ConnectError):
+        with client_of(server.url) as client, pytest.raises(e.ConnectError) as caught:
             client.upsert(large(16 << 20), [1])
+    assert not caught.value.timed_out
 
 
 # -- reading
