@@ -24,7 +24,7 @@ class MilvusRestError(Exception):
 
     retryable: ClassVar[bool] = False
     timed_out: bool = False
-    """Whether the request may still be applied later, because one side stopped waiting."""
+    """Whether the request may still be applied later, because its response was not awaited or did not arrive."""
 
     def __init_subclass__(cls, *, retryable: bool | None = None) -> None:
         super().__init_subclass__()
@@ -146,8 +146,8 @@ class RequestTooLargeError(DataRefusedError):
 
 
 class NotReadyError(MilvusRestError, retryable=True):
-    """The server or a gateway is starting, recovering or unavailable. After HTTP 408 or 504, or code 10001, a write
-    may still be applied."""
+    """The server or a gateway is starting, recovering or unavailable. After HTTP 408, 502 or 504, or code 10001, a
+    write may still be applied."""
 
 
 class OverloadedError(MilvusRestError, retryable=True):

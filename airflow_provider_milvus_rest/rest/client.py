@@ -167,7 +167,7 @@ class MilvusRestClient:
         remedy = remedy or codes.REMEDIES.get(cls)
         error = cls(f"{message} {remedy}" if remedy else message, code=code, http_status=status)
         error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
-        error.timed_out = status in (408, 504) or code == 10001
+        error.timed_out = status in (408, 502, 504) or code == 10001
         raise error
 
 
