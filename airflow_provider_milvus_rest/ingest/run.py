@@ -135,9 +135,9 @@ class Ingest:
                 raise row.error
             key, text = self._encoder.encode(row.entity, row.position)
         except RowError as error:
-            self._in_hand -= 1
-            self.report.rejected_count += 1
             self._rejects.add(row.entity, error, self._encoder.columns, row.rows_path)
+            self._in_hand -= 1  # only now: what is counted as rejected is in the file, even after a signal
+            self.report.rejected_count += 1
             return None
         given = None if self._encoder.shape.renames_only else copied(row.entity)
         return Pending(key, text, row.position, self.report.read_count, given, row.rows_path)

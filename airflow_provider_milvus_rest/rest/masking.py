@@ -3,6 +3,8 @@
 import base64
 import html
 import re
+from urllib.parse import unquote
+from urllib.request import getproxies
 
 _MAX_CHARS = 16_384  # of a response that may be megabytes; messages show a few hundred
 _MAX_DEPTH = 4  # how often a text may be escaped: JSON in JSON in an HTML page, and once more
@@ -13,10 +15,12 @@ _ESCAPED = re.compile(
 
 
 class Masking:
-    """Hides a token, and the password in it."""
+    """Hides a token, the logins of proxies, and the passwords in these."""
 
     def __init__(self, token: str | None) -> None:
-        secrets = {token or "", (token or "").partition(":")[2]} - {_DEFAULT_PASSWORD}
+        proxies = [unquote(url.rpartition("@")[0].rpartition("/")[2]) for url in getproxies().values()]
+        logins = [token or "", *proxies]
+        secrets = {*logins, *(login.partition(":")[2] for login in logins)} - {_DEFAULT_PASSWORD}
         forms = {form for secret in secrets for form in map(_on_one_line, _forms(secret)) if len(form) > 4}
         self._forms = sorted(forms, key=len, reverse=True)
 
@@ -48,4 +52,4 @@ def _unescaped(match: re.Match[str]) -> str:
     if utf8 or utf16:
         digits = re.sub(r"[%\\xu]", "", match[0], flags=re.IGNORECASE)
         return bytes.fromhex(digits).decode("utf-8" if utf8 else "utf-16-be", errors="replace")
-    return str(char or html.unescape(entity))
+    return str(" " if char in ("n", "r", "t") else char or html.unescape(entity))

@@ -33,7 +33,10 @@ _PROXY = "The proxy in HTTP_PROXY or HTTPS_PROXY"
 _PROXY_ASKS = f"{_PROXY} asks for credentials: write them into its URL, http://user:password@proxy:port."
 _NO_PROXY = "If the server needs no proxy, add its host to NO_PROXY."
 _CANNOT_USE = "Cannot use {where}: {reason}. "
-_CLIENT_CERT = _CANNOT_USE + "The server asks for a client certificate: set fields 'client_cert' and 'client_key'."
+_CLIENT_CERT = (
+    _CANNOT_USE + "The server asks for a client certificate that it trusts and that has not expired: set connection "
+    "fields 'client_cert' and 'client_key'."
+)
 _BAD_PROXY = (requests.exceptions.InvalidProxyURL, urllib3.exceptions.LocationValueError)
 _READ_TIMEOUT = "{settings.read_timeout:g} s (connection field 'read_timeout')."
 
@@ -43,9 +46,10 @@ _FAULTS: dict[type[e.MilvusRestError], dict[type[Exception] | tuple[type[Excepti
         _BAD_PROXY: f"{_PROXY} is not a URL with a host and a port from 1 to 65535.",
         (requests.exceptions.InvalidURL, UnicodeError): "field 'host' is not a host name or address: {where}",
         "CERTIFICATE_VERIFY_FAILED": _CANNOT_USE + "Set connection field 'verify' to the CA file for the server's "
-        "certificate, and the host to a name that is in the certificate.",
-        "BAD_CERTIFICATE": _CLIENT_CERT,
-        "CERTIFICATE_REQUIRED": _CLIENT_CERT,
+        "certificate, and the host to a name that is in the certificate, which must not have expired.",
+        **dict.fromkeys(("BAD_CERTIFICATE", "ALERT_CERTIFICATE_", "ALERT_UNKNOWN_CA"), _CLIENT_CERT),
+        "HANDSHAKE_FAILURE": _CANNOT_USE + "The server may need a client certificate (connection fields 'client_cert' "
+        "and 'client_key').",
         "WRONG_VERSION_NUMBER": _CANNOT_USE + "This port does not use TLS: write the connection's host with http://.",
         "PROTOCOL_VERSION": _CANNOT_USE + "The server and this machine have no TLS version in common.",
         ", not HTTP": _CANNOT_USE + "This port does not use HTTP. With TLS, Milvus serves REST on a port of its own "

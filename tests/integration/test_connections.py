@@ -122,11 +122,13 @@ def test_mutual_tls(mutual: LocalMilvus, monkeypatch: pytest.MonkeyPatch, tested
     both = tmp_path / "both.pem"
     both.write_bytes(mutual.certificates.client_cert.read_bytes() + mutual.certificates.client_key.read_bytes())
     assert tested(right | {"extra": {"verify": right["extra"]["verify"], "client_cert": str(both)}})[0] is True
-    ok, message = tested(right | {"extra": {"verify": right["extra"]["verify"]}})
-    assert not ok
-    assert "The server asks for a client certificate" in message
-    (tmp_path / "broken.pem").write_text("no certificate")
     other = Certificates.make(tmp_path / "other")
+    foreign = {"client_cert": str(other.client_cert), "client_key": str(other.client_key)}
+    for extra in ({}, foreign):
+        ok, message = tested(right | {"extra": {"verify": right["extra"]["verify"]} | extra})
+        assert not ok
+        assert "The server asks for a client certificate that it trusts" in message
+    (tmp_path / "broken.pem").write_text("no certificate")
     cases = [
         ({"client_cert": str(tmp_path / "broken.pem")}, "must be PEM files with a certificate and the key"),
         ({"client_key": str(other.client_key)}, "the key that belongs to it"),

@@ -308,6 +308,7 @@ SPELLINGS = [
         b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode(),
         quote_plus(b64encode("root:pa\"ss\\wörd<&>'/€😀 x".encode()).decode()),
         "pa\"ss\\wörd<&>'/€😀\n  x",  # wrapped
+        "pa\"ss\\wörd<&>'/€😀\\n  x",
         "pa\"ss\\wörd<&>'/€😀&nbsp;x",
         " " * 16_370 + "pa\"ss\\wörd<&>'/€😀 x",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import multiprocessing
 import shutil
@@ -357,6 +358,15 @@ def test_a_proxy_that_asks_for_credentials(scheme: str, proxy: Callable[[str], N
             ) as caught:
                 client.list_collections()
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_password_of_a_proxy_that_repeats_it(proxy: Callable[[str], None]) -> None:
+    login = base64.b64encode(b"root:hunter2").decode()
+    with RawServer(says(f"HTTP/1.1 403 Denied for Basic {login}\r\n\r\n".encode())) as server:
+        proxy(server.url.replace("://", "://root:hunter2@"))
+        with client_of("https://milvus.example.com") as client:
+            with pytest.raises(e.ConnectError, match=r"403 Denied for Basic \*\*\*"):
+                client.list_collections()
 
 
 @pytest.mark.parametrize(
