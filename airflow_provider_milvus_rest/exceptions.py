@@ -24,7 +24,7 @@ class MilvusRestError(Exception):
 
     retryable: ClassVar[bool] = False
     timed_out: bool = False
-    """Whether the request may still be applied later, because its response was not awaited or did not arrive."""
+    """Whether Milvus may still apply the request, because it timed out or its response was lost."""
 
     def __init_subclass__(cls, *, retryable: bool | None = None) -> None:
         super().__init_subclass__()

@@ -41,7 +41,7 @@ def without_connection(path: str) -> str:
 
 def has_password(path: str) -> bool:
     """Whether a URI contains a login with a password, rather than an Airflow connection."""
-    return any(":" in user for user in _USER.findall(path))
+    return bool(re.match(r"[^/]+://[^/@]*:[^/]*@", path))
 
 
 def without_secrets(path: str) -> str:

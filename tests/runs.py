@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import Any
 
 from airflow_provider_milvus_rest.ingest.checkpoint import Checkpoint
@@ -21,6 +23,14 @@ class State(dict[str, Any]):
 
     def delete(self, key: str) -> None:
         self.pop(key, None)
+
+
+def await_end_of_threads(name: str, seconds: float) -> None:
+    """Fail if a thread with a name that begins so still lives after this time."""
+    end = time.monotonic() + seconds
+    while living := [thread.name for thread in threading.enumerate() if thread.name.startswith(name)]:
+        assert time.monotonic() < end, living
+        time.sleep(0.01)
 
 
 def ingest(

@@ -50,8 +50,8 @@ class Event:
 class Deliveries:
     """The batches in flight: at most ``concurrency`` at a time, and never two that share a key.
 
-    After a request is sent and not answered, rows with its keys wait for ``read_timeout`` seconds (60 at most): Milvus
-    or a gateway may still apply the request, and it must not overwrite a newer row.
+    After a request that Milvus or a gateway may still apply, rows with its keys wait for ``read_timeout`` seconds (60
+    at most), so that it does not overwrite a newer row.
     """
 
     def __init__(self, options: Options, lanes: Lanes, read_timeout: float) -> None:

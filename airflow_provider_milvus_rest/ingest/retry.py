@@ -43,8 +43,8 @@ class _Tries:
         if left <= 0 or retry_after > left:
             said = f" Tried {self.failed} times in {now - self.since:.0f} s." if self.failed > 1 else ""
             if retry_after > max(left, 0.0):
-                asked = f"The server asked to wait {retry_after:.0f} s before the next request"
-                said += f" {asked}, but retry_budget is too short: only {max(left, 0):.0f} s are left for retries."
+                rest = f"{left:.0f} s are left" if left > 0 else "no time is left"
+                said += f" The server asked to wait {retry_after:.0f} s, but {rest} for retries."
             error.args = (f"{error.args[0]}{said}",)
             raise error
         longest = min(_MAX_PAUSE, 0.25 * 2.0 ** min(self.failed - 1, 9))
@@ -76,7 +76,7 @@ class Retry:
         self._answered = False
         self._not_before = 0.0
         self.acknowledged = False  # whether an upsert was acknowledged: the credentials are right
-        self.waiting = False  # whether in_thread was left before its function had ended
+        self.waiting = False  # whether a function in in_thread may still be running
         self.stopped = False  # when True, no more requests are started
 
     def call(self, send: Callable[[], T]) -> T:

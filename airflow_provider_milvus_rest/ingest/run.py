@@ -51,6 +51,7 @@ class Ingest:
         self._batch = Batch(self.options.batch_size, self.options.max_request_bytes)
         self._lanes = Lanes(self._send, self.retry)
         self._deliveries = Deliveries(self.options, self._lanes, self.client.settings.read_timeout)
+        self._copies = False  # whether the source may change a row later
         self._in_hand = 0  # rows that were read but are neither in a batch nor rejected yet
         self._ids: list[tuple[int, Key]] = []
         self._sample: dict[int, Pending] = {}  # some of the stored rows, by place
@@ -98,6 +99,7 @@ class Ingest:
 
     def _read(self, source: Entities | FileRows) -> None:
         path = self.options.rows_path
+        self._copies = isinstance(source, Entities) and source.may_reuse
         rows = unfold(source.rows(self._encoder.shape.columns(path)), path)
         self._skip(rows)
         checked_only = 0
@@ -139,7 +141,7 @@ class Ingest:
             self._in_hand -= 1  # only now: what is counted as rejected is in the file, even after a signal
             self.report.rejected_count += 1
             return None
-        given = None if self._encoder.shape.renames_only else copied(row.entity)
+        given = None if self._encoder.shape.renames_only else copied(row.entity) if self._copies else row.entity
         return Pending(key, text, row.position, self.report.read_count, given, row.rows_path)
 
     def _put(self, row: Pending) -> None:

@@ -82,7 +82,7 @@ class MilvusRestRowsOperator(BaseOperator):
     def _check_source(self, *, entities: Any, files: Any, **file_parameters: Any) -> None:
         """Refuse arguments that do not specify one source of rows."""
         if (entities is None) == (files is None):
-            hint = " If an output in .expand() is None, use .map(lambda o: o.get('rejects_path') or [])."
+            hint = " In a mapped task, None counts as not set: use .map(lambda o: o.get('rejects_path') or [])."
             problem = f"Task {self.task_id!r}: set exactly one of entities and files."
             raise InputError(problem + hint if files is None else problem)
         if files is None and any(value is not None for value in file_parameters.values()):
@@ -118,7 +118,7 @@ class MilvusRestRowsOperator(BaseOperator):
         for name, default in _DEFAULT_IF_NONE.items():
             if given[name] is not None and getattr(self, name) is None:
                 with final_errors():
-                    raise InputError(f"{name}: the task's output, or the template, is None, which would mean {default}")
+                    raise InputError(f"{name}: the task's output or the template is None. For {default}, omit {name}.")
 
     def _report(self) -> Report:
         raise NotImplementedError

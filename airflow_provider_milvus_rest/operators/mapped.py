@@ -7,16 +7,19 @@ from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.operators.sources import is_reference
 
 
-def refuse_iterators(arguments: Any) -> None:
-    """Refuse iterators, which Airflow has read when it parsed the DAG: their rows would be missing."""
+def refuse_iterators(arguments: Any, levels: int = 3) -> None:
+    """Refuse iterators, which Airflow has read when it parsed the DAG: their rows would be missing.
+
+    :param levels: how far down an iterator is looked for: in a list of files of a list of values of a parameter.
+    """
     if isinstance(arguments, Iterator):
         raise InputError(
             f"a mapped argument is a {type(arguments).__name__}, which Airflow has read while it parsed the DAG: use a "
             "list, such as sorted(Path(…).glob(…)), or return the values from a task"
         )
     items = arguments.values() if isinstance(arguments, Mapping) else arguments
-    for item in items if isinstance(arguments, (Mapping, list, tuple)) else ():
-        refuse_iterators(item)
+    for item in items if levels and isinstance(arguments, (Mapping, list, tuple)) else ():
+        refuse_iterators(item, levels - 1)
 
 
 def keep_outputs(arguments: Any, values: Iterable[Any], map_index: int, seen_oids: set[int]) -> None:

@@ -14,10 +14,10 @@ from airflow_provider_milvus_rest.exceptions import InputError
 from airflow_provider_milvus_rest.hooks.errors import final_errors
 from airflow_provider_milvus_rest.options import check_int
 from airflow_provider_milvus_rest.rows.arrow_rows import is_table
-from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files
+from airflow_provider_milvus_rest.rows.files import FORMATS, LOCAL, File, Files, find_files, refuse_password
 from airflow_provider_milvus_rest.rows.readers import fingerprint
 from airflow_provider_milvus_rest.rows.shards import SHARD_BYTES, cut
-from airflow_provider_milvus_rest.text import has_password, said_of, shown, without_connection
+from airflow_provider_milvus_rest.text import said_of, shown, without_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -55,14 +55,7 @@ def find(files: Files, source_conn_id: str | None, file_format: str | None) -> l
     check_format(file_format)
     # On Airflow 2, a conn_id of None takes precedence over the one in a URI (s3://conn_id@bucket).
     options = {} if source_conn_id is None else {"conn_id": source_conn_id}
-    return find_files(files, lambda uri: _stored(uri, **options), file_format)
-
-
-def _stored(uri: str, **options: str) -> ObjectStoragePath:
-    """The path at a URI. Airflow's providers would log a password in it as the name of a connection."""
-    if has_password(uri):
-        raise ValueError("it contains a password: put that into an Airflow connection, and name the connection instead")
-    return ObjectStoragePath(uri, **options)
+    return find_files(files, lambda uri: ObjectStoragePath(uri, **options), file_format)
 
 
 def check_format(file_format: Any) -> None:
@@ -99,8 +92,9 @@ def rejects_file(name: str, folder: Any, context: "Context", task_id: str) -> An
     if not (isinstance(folder, str) and folder.strip()) and not hasattr(folder, "open"):
         raise InputError(f"{name} must be the path or URI of a folder, not {shown(folder)}")
     folder = str(folder)
+    refuse_password(folder)
     try:
-        path = _stored(folder) if "://" in folder else Path(folder)
+        path = ObjectStoragePath(folder) if "://" in folder else Path(folder)
     except (ImportError, ValueError) as error:
         where, said = without_connection(folder), said_of(folder, error)
         raise InputError(f"{name}: cannot use the storage of {where}: {said}") from None
@@ -202,7 +196,7 @@ def rendered_files(given: Any, files: Any, context: "Context") -> Any:
             many = True
     if files is None and not many:
         raise InputError("files: the template was rendered to None. For no files, use an empty list.")
-    if isinstance(files, str) and re.match(r"""\[["'{]""", files):
+    if isinstance(files, str) and re.match(r"""\[(["'{]|\]$)""", files):
         raise InputError(
             "files: the template was rendered to the text of a list. Pass task.output, or set "
             "render_template_as_native_obj=True for the DAG."

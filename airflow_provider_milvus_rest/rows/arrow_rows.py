@@ -71,6 +71,9 @@ def read_parquet(file: OpenFile, columns: Columns) -> Iterator[Row]:
     file.share = lambda: (number - first) / total
     # pyarrow's threads would read ahead, and keep what they read in memory.
     batches = source.iter_batches(_ROWS, row_groups=groups, use_threads=False)
+    if int96 := [name for name in _int96_columns(source) if field_of(columns, name) is not None]:
+        exact = _parquet(file, "ns")[0].iter_batches(_ROWS, row_groups=groups, use_threads=False, columns=int96)
+        batches = map(_not_cut, batches, exact)
     for entity in _entities(batches, columns):
         yield Row(f"{file.name}#{number}", entity)
         number += 1
@@ -85,15 +88,46 @@ def row_group_bytes(file: File) -> list[int]:
         ]
 
 
-def _parquet(file: OpenFile) -> tuple[Any, list[Any]]:
-    """A Parquet file, and the metadata of its row groups."""
+def _parquet(file: OpenFile, int96_unit: str = "us") -> tuple[Any, list[Any]]:
+    """A Parquet file, and the metadata of its row groups.
+
+    INT96, Spark's default for times, has nanoseconds. As such, dates outside of 1677 to 2262 would become others.
+    """
     _pyarrow()
     import pyarrow.parquet as pq
 
-    # Spark's INT96 has microseconds; as nanoseconds, dates outside of 1677 to 2262 would become others.
-    options = {"coerce_int96_timestamp_unit": "us"}
+    options = {"coerce_int96_timestamp_unit": int96_unit}
     source = pq.ParquetFile(file.stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, **options)
     return source, [source.metadata.row_group(index) for index in range(source.num_row_groups)]
+
+
+def _int96_columns(source: Any) -> list[str]:
+    leaves = [source.schema.column(index) for index in range(len(source.schema))]
+    paths = [leaf.path for leaf in leaves if leaf.physical_type == "INT96"]
+    return [name for name in source.schema_arrow.names if any(f"{path}.".startswith(f"{name}.") for path in paths)]
+
+
+def _not_cut(batch: "pa.RecordBatch", exact: "pa.RecordBatch") -> "pa.RecordBatch":
+    """The batch, in which INT96 times are microseconds, if they are those of the ``exact`` one, in nanoseconds."""
+    for name in exact.schema.names:
+        for times, nanoseconds in zip(_leaves(batch.column(name)), _leaves(exact.column(name)), strict=True):
+            # Other types are the same in both. Both sides overflow alike.
+            if times.type != nanoseconds.type and np.any(_integers(times) * 1000 != _integers(nanoseconds)):
+                raise InputError(f"column {shown(name, 255)} has INT96 times with nanoseconds: write it as TIMESTAMP")
+    return batch
+
+
+def _leaves(array: "pa.Array") -> "list[pa.Array]":
+    """The arrays without inner ones in an array."""
+    types = _pyarrow().types
+    if not types.is_nested(array.type):
+        return [array]
+    inner = array.flatten() if types.is_struct(array.type) else [array.flatten()]
+    return [leaf for part in inner for leaf in _leaves(part)]
+
+
+def _integers(array: "pa.Array") -> Any:
+    return np.from_dlpack(array.cast("int64").fill_null(0))
 
 
 def read_arrow(file: OpenFile, columns: Columns) -> Iterator[Row]:

@@ -44,7 +44,7 @@ def read_csv(file: OpenFile, columns: Columns) -> Iterator[Row]:
         names = next(filter(None, records), [])  # the first row that is not blank
         fault = "an empty name" if "" in names else "a duplicate name" if len(set(names)) < len(names) else None
         if names and columns.keys().isdisjoint(names):
-            fault = f"no name of a field (a rejects file is JSON Lines: read it without file_format): {shown(names)}"
+            fault = f"no field's name: {shown(names)}. A rejects file is JSON Lines: read it without file_format"
         if fault:
             reason = f"the first row must name the columns, but has {fault}"
             raise InputError(reason, position=f"{file.name}:{records.line_num}")

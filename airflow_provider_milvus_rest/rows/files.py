@@ -27,7 +27,7 @@ from airflow_provider_milvus_rest.exceptions import (
 )
 from airflow_provider_milvus_rest.rows.source import Row
 from airflow_provider_milvus_rest.rows.streams import OPENERS, open_streams, storage
-from airflow_provider_milvus_rest.text import excerpt, said_of, without_connection
+from airflow_provider_milvus_rest.text import excerpt, has_password, said_of, without_connection
 
 Files = str | Path | Mapping[str, Any] | Iterable["str | Path | Mapping[str, Any]"]
 """A path, a glob, a folder, a :class:`Part` as a dict, or an iterable of them; a str with ``://`` is a URI."""
@@ -214,6 +214,7 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
         raise InputError(f"files: a path must be a non-empty str or Path, not {kind}")
     if len(str(text)) > _MAX_PATH_CHARS:
         raise InputError(f"files: a path has {len(str(text))} characters: files takes paths, and entities takes rows")
+    refuse_password(str(text))
     name = f"{without_connection(str(text)):.500}"
     make = remote if remote and "://" in str(text) else Path
     with storage(text):
@@ -245,15 +246,24 @@ def _find(item: Any, remote: Callable[[str], Any] | None, file_format: str | Non
     return sorted(found, key=lambda file: file.name)
 
 
+def refuse_password(path: str) -> None:
+    """Refuse a URI with a password, which Airflow's providers would log as the name of a connection."""
+    if has_password(path):
+        raise InputError(
+            f"{without_connection(path):.500}: the URI contains a password: put it into an Airflow connection, and "
+            "name the connection instead"
+        )
+
+
 def _children(folder: Any, file_format: str | None) -> list[File]:
     """The files directly in a folder that can be read, except hidden ones."""
     children = (child for child in folder.iterdir() if child.name[0] != "." and File(child, file_format).format)
-    return [file for child in children for file in _matching(child, file_format, "*")]
+    return [file for child in children for file in _matching(child, file_format, "[!.]*")]
 
 
 def _matching(path: Any, file_format: str | None, pattern: str) -> list[File]:
     """A file, or the files in a folder whose name ends in a format's suffix, as Spark's do."""
-    if path.is_file() or not path.exists():  # to a link to nothing, the check of its version objects
+    if path.is_file() or not path.exists():  # _check reports a dangling link
         return [File(path, file_format, None, pattern)]
     return _children(path, file_format) if path.is_dir() and File(path).format else []
 

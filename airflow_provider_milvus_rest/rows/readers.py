@@ -34,6 +34,8 @@ class Entities:
         with suppress(TypeError):  # of a data loader over a stream, say
             self._total = len(entities) if isinstance(entities, Sized) else None
         self._count = 0
+        self.may_reuse = isinstance(entities, Iterator)
+        """Whether what the source yields may change later: a generator may reuse it."""
 
     def rows(self, columns: Columns) -> Iterator[Row]:
         """The rows. ``[index]`` counts the rows of all items."""
@@ -64,7 +66,7 @@ class FileRows:
         return [file.name for file in self._files]
 
     def reads(self, path: Any) -> bool:
-        """Whether ``path`` is one of the files, or would be found like one of them."""
+        """Whether ``path`` is one of the files, or would be found beside one of them."""
         name, folder = str(path.absolute()), str(path.parent.absolute())
         return any(
             str(file.path.absolute()) == name

@@ -107,10 +107,11 @@ class Shape:
         for path in [*self._map, *self._key_from]:
             for name in _parents(path):
                 found, step = columns.get(name) or ANYTHING, path[len(name) + 1 :].partition(".")[0]
-                if found in (ANYTHING, CALLED) or (
-                    "Vector" in found.type and step.isdecimal()
-                ):  # others are read as they are
+                # Others are read as they are.
+                if found in (ANYTHING, CALLED) or ("Vector" in found.type and step.isdecimal()):
                     columns[name] = ENTERED
+        for name in self._key_from:
+            columns.setdefault(name, FieldSchema(name=name, type="VarChar"))
         if rows_path:
             prefixes = (rows_path, f"{rows_path}.{EACH}")
             columns = {f"{prefix}.{name}": field for prefix in prefixes for name, field in columns.items()}

@@ -44,12 +44,12 @@ class Row(NamedTuple):
     rows_path: str | None = None
 
 
-def copied(value: Any) -> Any:
-    """A copy of a row, because a generator may reuse what it yields. Elements of lists are copied if one is mutable."""
-    if isinstance(value, Mapping):
-        return {name: copied(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return list(map(copied, value)) if not _IMMUTABLE.issuperset(map(type, value)) else value[:]
+def copied(value: Any, levels: int = 20) -> Any:
+    """A copy of a row, down to ``levels`` below it."""
+    if levels and isinstance(value, Mapping):
+        return {name: copied(member, levels - 1) for name, member in value.items()}
+    if levels and isinstance(value, list):
+        return value[:] if _IMMUTABLE.issuperset(map(type, value)) else [copied(item, levels - 1) for item in value]
     return value.copy() if isinstance(value, (np.ndarray, bytearray)) else value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pendulum
@@ -66,7 +65,7 @@ def mapped_arguments() -> None:
 
     upsert("one_of_a_list").expand_kwargs([one()])
 
-    upsert("generators").expand(files=[Path(FOLDER).glob("*"), Path(FOLDER).glob("*")])
+    upsert("iterators_of_files").expand(files=[iter([FOLDER])])
     upsert("nested").expand(files=[[iter([FOLDER])]])
     upsert("iterators").expand_kwargs([{"entities": iter([entity(99)])}])
 

@@ -199,13 +199,21 @@ def test_what_another_task_returned_is_not_rendered_and_what_airflow_has_read_is
     for task_id, count in counts.items():
         assert [run.xcom(task_id, "upsert_count", index) for index in range(count)] == [1] * count
     assert run.xcom("repair", "read_count", 0) == 0
-    refused = {"read": 0, "generators": 0, "nested": 0, "iterators": 0, "unset": 0, "default": -1, "default_of_one": 0}
+    refused = {
+        "read": 0,
+        "iterators_of_files": 0,
+        "nested": 0,
+        "iterators": 0,
+        "unset": 0,
+        "default": -1,
+        "default_of_one": 0,
+    }
     assert {run.ti(task_id, index).state for task_id, index in refused.items()} == {"failed"}
     if AIRFLOW_V_3_1_PLUS:
-        assert "a mapped argument is a generator, which Airflow has read while it parsed the DAG: use a list" in run.log
+        assert "a mapped argument is a list_iterator, which Airflow has read while it parsed the DAG: use a" in run.log
         assert "use .map(lambda o: o.get('rejects_path') or [])" in run.log
         assert (
-            "db_name: the task's output, or the template, is None, which would mean the connection's database"
+            "db_name: the task's output or the template is None. For the connection's database, omit db_name."
             in run.log
         )
 

@@ -323,7 +323,10 @@ def test_cells(tmp_path: Path, cell: dict[str, str], expected: Any) -> None:
         ("id,id\n1,2\n", "a.csv:1: the first row must name the columns, but has a duplicate name"),
         ("id,\n1,2\n", "a.csv:1: the first row must name the columns, but has an empty name"),
         ("\n\nid,id\n", "a.csv:3: the first row must name the columns, but has a duplicate name"),
-        ('{"id":1}\n', "a.csv:1: the first row must name the columns, but has no name of a field (a rejects file is"),
+        (
+            '{"id":1}\n',
+            "a.csv:1: the first row must name the columns, but has no field's name: ['{\"id\":1}']. A rejects",
+        ),
         ('id,text\n1,"a\nb\n', "a.csv:2: not CSV: unexpected end of data: a quote may not be closed"),
         ('id,text\n1,"a"b\n', "a.csv:2: not CSV"),
         ("id\n" + "1" * 200, "a.csv:2: the line is longer than 0 MiB"),
@@ -429,6 +432,15 @@ def test_times_are_not_cut(tmp_path: Path) -> None:
     end = datetime.datetime(9999, 12, 31)
     pq.write_table(pa.table({"at": [end]}), tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
     assert [row.entity for row in FileRows(find_files(tmp_path)).rows({})] == [{"at": end}]
+    for kind, value in ((pa.timestamp("ns"), 1), (pa.list_(pa.timestamp("ns")), [1500])):
+        pq.write_table(
+            pa.table({"id": [1], "at": pa.array([value], kind)}),
+            tmp_path / "a.parquet",
+            use_deprecated_int96_timestamps=True,
+        )
+        with pytest.raises(InputError, match="column 'at' has INT96 times with nanoseconds"):
+            list(FileRows(find_files(tmp_path)).rows({}))
+        assert [row.entity["id"] for row in FileRows(find_files(tmp_path)).rows({"at": None})] == [1]
     for kind, exact, value, lossy in [
         (pa.time64("ns"), 1000, datetime.time(0, 0, 0, 1), 1),
         (pa.date64(), 86_400_000, datetime.date(1970, 1, 2), 1),

@@ -22,7 +22,7 @@ from airflow_provider_milvus_rest.ingest.report import CompareReport, IngestRepo
 from airflow_provider_milvus_rest.rows.files import find_files
 from airflow_provider_milvus_rest.rows.readers import FileRows
 from tests.entities import entity
-from tests.runs import State
+from tests.runs import State, await_end_of_threads
 from tests.servers import DESCRIBE, GET, UPSERT, Reply, Request, ScriptedServer, accept
 
 NOTHING = Reply({"code": 200, "data": []})
@@ -150,8 +150,7 @@ def test_a_thread_that_reads_back_ends_with_the_run(server: ScriptedServer, hook
     threading.Timer(0.5, hook.stop).start()
     with pytest.raises(e.StoppedError):
         hook.ingest("docs", [entity(1)], verify_sample=1)
-    time.sleep(0.5)
-    assert not [thread for thread in threading.enumerate() if thread.name == "milvus-rest-call"]
+    await_end_of_threads("milvus-rest-call", 3)
 
 
 def test_the_sum_holds_if_differences_cannot_be_written(

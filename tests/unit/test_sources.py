@@ -501,8 +501,8 @@ def test_credentials_in_a_uri_are_not_printed(
         for task in tasks:
             printed += ended(task)
     assert "rSecret" not in caplog.text + printed
-    if "AKIA" in uri:
-        assert printed.count("it contains a password: put that into an Airflow connection") == 3
+    if "AKIA:rSecret@" in uri:
+        assert printed.count("the URI contains a password: put it into an Airflow connection") == 3
     assert "wJal" not in caplog.text + printed
     assert "rSecret" not in "".join(capsys.readouterr())
     with pytest.raises(e.MilvusRestError) as caught:
