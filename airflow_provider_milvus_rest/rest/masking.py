@@ -19,7 +19,7 @@ class Masking:
 
     def __init__(self, token: str | None) -> None:
         proxies = [unquote(url.rpartition("@")[0].rpartition("/")[2]) for url in getproxies().values()]
-        logins = [token or "", *proxies]
+        logins = [token or "", *(login for login in proxies if ":" in login)]
         secrets = {*logins, *(login.partition(":")[2] for login in logins)} - {_DEFAULT_PASSWORD}
         forms = {form for secret in secrets for form in map(_on_one_line, _forms(secret)) if len(form) > 4}
         self._forms = sorted(forms, key=len, reverse=True)

@@ -34,8 +34,8 @@ class Entities:
         with suppress(TypeError):  # of a data loader over a stream, say
             self._total = len(entities) if isinstance(entities, Sized) else None
         self._count = 0
-        self.may_reuse = isinstance(entities, Iterator)
-        """Whether what the source yields may change later: a generator may reuse it."""
+        self.may_reuse = not (isinstance(entities, (list, tuple)) or is_table(entities))
+        """Whether what the source yields may change later: an iterable may reuse it."""
 
     def rows(self, columns: Columns) -> Iterator[Row]:
         """The rows. ``[index]`` counts the rows of all items."""

@@ -628,16 +628,6 @@ def test_field_map_in_every_format(tmp_path: Path) -> None:
     assert encoder.decode(encoder.encode(rows[1])[1]) == rows[1]
 
 
-VECTOR_ONLY_SCHEMA = CollectionSchema(
-    name="docs",
-    fields_=(
-        FieldSchema(name="id", type="Int64", primary_key=True),
-        FieldSchema(name="vector", type="FloatVector", size=2),
-    ),
-    dynamic=True,
-)
-
-
 def test_two_columns_for_one_field() -> None:
     encoder = RowEncoder(VECTOR_ONLY_SCHEMA, {"text_vec": "vector"})
     with pytest.raises(RowError, match=r"field 'vector' is given twice: also as 'text_vec' \(field_map\)"):

@@ -350,11 +350,16 @@ def test_what_a_generator_reuses_is_not_written_into_another_row_s_reject(tmp_pa
             row["id"], row["text"], row["vector"][:], row["meta"]["pages"][0][0] = str(key), key, key, key
             yield row
 
+    class Loader:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            return rows()
+
     path = tmp_path / "rejects.jsonl"
     options = {"rejects": path, "max_rejects": None, "convert": {"text": "str"}}
-    ingest(Entities(rows()), Store("1"), **options)
-    (line,) = map(json.loads, path.read_text().splitlines())
-    assert (line["text"], line["vector"], line["meta"]) == (1, [1] * 4, {"pages": [[1]]})
+    for source in (rows(), Loader()):
+        ingest(Entities(source), Store("1"), **options)
+        (line,) = map(json.loads, path.read_text().splitlines())
+        assert (line["text"], line["vector"], line["meta"]) == (1, [1] * 4, {"pages": [[1]]})
 
 
 def test_a_member_that_is_left_out_or_converted_may_be_long(tmp_path: Path) -> None:
